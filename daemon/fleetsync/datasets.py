@@ -1,0 +1,144 @@
+"""THE table of what syncs: path pattern → record type → merge rule (DESIGN §4).
+
+Rules of the table: a path that no row names is never read, sent or written; a row says all that the
+rest of the program needs to know about a kind of file; a new dataset is one row here and one file
+in `records/`. The deny-list needs no code: it is everything that is not in the table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from functools import lru_cache
+
+from fleetsync.errors import IllegalName, MalformedRecord
+from fleetsync.merge import register
+from fleetsync.ports import INFINITY, Key
+from fleetsync.records import manifests, skills
+from fleetsync.records.names import NAME_RULES, ReplicaPath, parse_path
+
+MAX_BODY = 1 << 20
+"""The largest item, bytes: refused at its author and at every receiver alike (SEMANTICS §1.3)."""
+
+
+class Kind(Enum):
+    """How a dataset merges."""
+
+    LOG = auto()  # set union of lines
+    REGISTER = auto()  # one current value
+
+
+class LogLock(Enum):
+    """Which file mur's own writer locks while it appends."""
+
+    ITSELF = auto()
+    SIDECAR = auto()  # events.lock beside it
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One row. Sibling names are relative to the directory of the matching file."""
+
+    name: str
+    pattern: str
+    kind: Kind
+    identity: Callable[[bytes], tuple[bytes, int]] | None = None
+    """Log: line → (identity bytes, µs); raises `MalformedRecord` for a line that cannot be keyed."""
+    readable: Callable[[bytes], bool] = lambda line: True
+    """Log: whether mur certainly reads this line; anything else is parked (SEMANTICS §4.3)."""
+    updated_at: Callable[[bytes], int | None] = lambda value: None
+    """Register: the value's own time in µs, if it carries one."""
+    lock: LogLock = LogLock.ITSELF
+    manifest: tuple[str, ...] = ()
+    """Log: siblings of which one must be live before lines are written."""
+    stats: str | None = None
+    """Log: the sibling into which a peer's lines are counted, exactly once."""
+    counters: bool = False
+    """Register: applying a peer's value resets the counters in the `stats.json` beside it."""
+    regex: re.Pattern[str] = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Compile the pattern: `<skill>` stands for a legal skill name, and so on."""
+        parts = re.split(r"<(\w+)>", self.pattern)
+        rules = [re.escape(p) if i % 2 == 0 else f"(?:{NAME_RULES[p].pattern})" for i, p in enumerate(parts)]
+        object.__setattr__(self, "regex", re.compile("".join(rules)))
+
+
+def _skill_identity(line: bytes) -> tuple[bytes, int]:
+    key, micros = skills.event_key(line)
+    return key.encode(), micros
+
+
+def _manifest_row(name: str, pattern: str, *, dated: bool) -> Dataset:
+    updated_at = manifests.updated_at if dated else (lambda value: None)
+    return Dataset(name, pattern, Kind.REGISTER, updated_at=updated_at, counters=True)
+
+
+DATASETS: tuple[Dataset, ...] = (
+    Dataset(
+        "skill-events",
+        "skills/<skill>/events.jsonl",
+        Kind.LOG,
+        identity=_skill_identity,
+        readable=skills.readable_by_mur,
+        manifest=("skill.yaml", "skill.md"),
+        stats="stats.json",
+    ),
+    _manifest_row("skill-manifest", "skills/<skill>/skill.yaml", dated=True),
+    _manifest_row("skill-manifest-legacy", "skills/<skill>/skill.md", dated=False),
+    _manifest_row("agent-skill-manifest", "agents/<agent>/skills/<skill>/skill.yaml", dated=True),
+    _manifest_row("agent-skill-manifest-legacy", "agents/<agent>/skills/<skill>/skill.md", dated=False),
+)
+
+
+@lru_cache(maxsize=8192)
+def find(path: str) -> Dataset | None:
+    """The row that names this path, or None."""
+    return next((row for row in DATASETS if row.regex.fullmatch(path)), None)
+
+
+def require(path: str) -> tuple[ReplicaPath, Dataset]:
+    """The checked path and its row; raises `IllegalName` for what does not sync."""
+    checked = parse_path(path)
+    row = find(checked)
+    if row is None:
+        raise IllegalName(f"{path[:80]!r} belongs to no dataset")
+    return checked, row
+
+
+def identify(path: str, body: bytes) -> Key:
+    """Where a body of this path stands in the set, the same on every device.
+
+    This is the one predicate of membership (SEMANTICS §1.3): raises `IllegalName` or
+    `MalformedRecord` for what no correct peer accepts and no author offers.
+    """
+    _, row = require(path)
+    return identify_in(row, path, body)
+
+
+def identify_in(row: Dataset, path: str, body: bytes) -> Key:
+    """`identify` for a path whose row is already known."""
+    if len(body) > MAX_BODY:
+        raise MalformedRecord(f"{path}: an item of {len(body)} bytes is over the limit of {MAX_BODY}")
+    if row.identity is None:
+        return Key(_clamped(register.decode(body).stamp.hybrid), _hash(path, body))
+    if b"\n" in body or b"\r" in body:
+        raise MalformedRecord(f"{path}: a line break inside a line")
+    identity, micros = row.identity(body)
+    return Key(_clamped(micros), _hash(path, identity))
+
+
+def sibling(path: str, name: str) -> ReplicaPath:
+    """The path of a file beside this one."""
+    return ReplicaPath(path.rpartition("/")[0] + "/" + name)
+
+
+def _clamped(micros: int) -> int:
+    return min(max(micros, 0), INFINITY - 1)
+
+
+def _hash(path: str, identity: bytes) -> bytes:
+    return hashlib.sha256(path.encode() + b"\0" + identity).digest()

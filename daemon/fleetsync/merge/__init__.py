@@ -1,0 +1,1 @@
+"""How knowledge of two devices becomes one: unions, registers, counters, reconciliation. Pure."""

@@ -1,0 +1,139 @@
+"""Registers: versions of one value, what covers what, and who wins (SEMANTICS §2).
+
+A version knows what its author had applied (a version vector), so an edit, a restore or a deletion
+made in knowledge of another simply replaces it. Only versions made without knowledge of each other
+are decided by their stamps, and stamps are compared by content alone, so every device decides alike.
+Rule of the file: functions of values; the clock comes in as an argument. The bytes of a version are
+carried as authored and are the body of its item.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from fleetsync.errors import MalformedRecord
+
+GONE_DIGEST = b""
+MAX_VECTOR = 256
+MAX_NUMBER = 2**63 - 1
+
+
+class Dot(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """The name of one version: the device that minted it and that device's running number."""
+
+    device: str
+    n: int
+
+
+class Stamp(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """What decides between concurrent versions: compared field by field, in this order.
+
+    `effective` and `hybrid` are µs since 1970; `digest` is the SHA-256 of the value, empty for gone.
+    """
+
+    effective: int
+    hybrid: int
+    device: str
+    digest: bytes
+
+
+class Floor(msgspec.Struct, frozen=True, array_like=True):
+    """What a deletion had seen of the log beside it: everything up to `ts`, and `above` by id."""
+
+    ts: int
+    above: list[bytes]
+
+
+class Version(msgspec.Struct, frozen=True, array_like=True):
+    """One value that a register had, or that it is gone (`value` None).
+
+    `vector` maps a device to the highest number of its versions that the author had applied here.
+    """
+
+    dot: Dot
+    vector: dict[str, int]
+    stamp: Stamp
+    value: bytes | None
+    floor: Floor | None = None
+
+
+_ENCODER = msgspec.msgpack.Encoder(order="sorted")
+_DECODER = msgspec.msgpack.Decoder(Version)
+
+
+def digest_of(value: bytes | None) -> bytes:
+    """The SHA-256 of a value, or `GONE_DIGEST`."""
+    return GONE_DIGEST if value is None else hashlib.sha256(value).digest()
+
+
+def encode(version: Version) -> bytes:
+    """The body of the version's item."""
+    return _ENCODER.encode(version)
+
+
+def decode(body: bytes) -> Version:
+    """The version in an item body; raises `MalformedRecord` unless it is whole and consistent."""
+    try:
+        version = _DECODER.decode(body)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise MalformedRecord(f"not a register version: {error}") from None
+    numbers = [version.dot.n, version.stamp.effective, version.stamp.hybrid, *version.vector.values()]
+    if len(version.vector) > MAX_VECTOR or not all(0 <= n <= MAX_NUMBER for n in numbers):
+        raise MalformedRecord("not a register version: a number is out of range")
+    if version.stamp.digest != digest_of(version.value) or version.stamp.device != version.dot.device:
+        raise MalformedRecord("not a register version: the stamp does not fit the value")
+    if covers(version, version):
+        raise MalformedRecord("not a register version: it covers itself")
+    return version
+
+
+def covers(newer: Version, older: Version) -> bool:
+    """Whether the author of `newer` had applied `older` or something that replaced it."""
+    return newer.vector.get(older.dot.device, 0) >= older.dot.n
+
+
+def uncovered(versions: Iterable[Version]) -> list[Version]:
+    """The versions that no other one covers, highest stamp first: all that the set keeps."""
+    known = list(versions)
+    live = [v for v in known if not any(covers(other, v) for other in known)]
+    return sorted(live, key=_rank, reverse=True)
+
+
+def current(versions: Iterable[Version], horizon: int) -> Version | None:
+    """The version to apply: the highest stamp that does not lie beyond `horizon` (µs)."""
+    ripe = [v for v in uncovered(versions) if not is_held(v, horizon)]
+    return ripe[0] if ripe else None
+
+
+def is_held(version: Version, horizon: int) -> bool:
+    """Whether its time has not come: a stamp beyond wall clock + allowed skew (SEMANTICS §2.3)."""
+    return version.stamp.effective > horizon or version.stamp.hybrid > horizon
+
+
+def known_vector(versions: Iterable[Version]) -> dict[str, int]:
+    """The vector of an author who has applied (or decided against) all of these."""
+    vector: dict[str, int] = {}
+    for version in versions:
+        _join(vector, version.vector)
+        _join(vector, {version.dot.device: version.dot.n})
+    return vector
+
+
+def effective_time(updated_at: int | None, hybrid: int, skew: int) -> int:
+    """The manifest's own time if it has one that is not beyond hybrid + skew, else `hybrid` (µs)."""
+    if updated_at is None or updated_at > hybrid + skew:
+        return hybrid
+    return max(updated_at, 0)
+
+
+def _join(vector: dict[str, int], other: Mapping[str, int]) -> None:
+    for device, n in other.items():
+        vector[device] = max(n, vector.get(device, 0))
+
+
+def _rank(version: Version) -> tuple[Stamp, Dot, bytes]:
+    """The stamp decides; one author's equal stamps are told apart by number, then by all bytes."""
+    return version.stamp, version.dot, encode(version)

@@ -1,0 +1,207 @@
+"""What sync knows about storage, and nothing more.
+
+Rule of the file: protocols and the values that cross them. A `Storage` is blocking and not
+thread-safe; the engine calls it from one worker at a time (`sync/offload.py`). The in-memory
+reference is `stores/memory.py`; every implementation passes `tests/contracts/storage.py`.
+Shapes and units: timestamps are integer µs since 1970 (0 … 2^64-2), ids are 32 bytes, fingerprints
+16 bytes, arrival numbers start at 1 and grow by one per member that became known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from fleetsync.records.names import DeviceId
+
+INFINITY = 2**64 - 1
+"""The timestamp above every item; items carry at most INFINITY - 1."""
+
+
+class Key(NamedTuple):
+    """Where an item stands in the order of the set: (timestamp µs, id)."""
+
+    ts: int
+    id: bytes
+
+
+class Bound(NamedTuple):
+    """A cut in that order: everything below (ts, id prefix padded with zeros) lies before it."""
+
+    ts: int
+    prefix: bytes = b""
+
+
+START = Bound(0)
+END = Bound(INFINITY)
+
+
+class Item(NamedTuple):
+    """One member of the set. `body` is the line (no newline) or the version exactly as authored."""
+
+    key: Key
+    path: str
+    body: bytes
+
+
+class Group(msgspec.Struct, frozen=True, array_like=True):
+    """Bodies of one path in the order in which they should be applied; the unit of a batch."""
+
+    path: str
+    bodies: list[bytes]
+
+
+class Outcome(StrEnum):
+    """What became of one offered body."""
+
+    NEW = "new"
+    KNOWN = "known"
+    SUPERSEDED = "superseded"
+    REFUSED = "refused"
+
+
+class Verdict(msgspec.Struct, frozen=True, array_like=True):
+    """The answer to one offered body.
+
+    `reason` says why a body was refused. `covering` is the body of the register version whose
+    vector covers the offered one (SEMANTICS: answered `superseded`, never an error).
+    """
+
+    outcome: Outcome
+    reason: str = ""
+    covering: bytes | None = None
+
+
+class Head(msgspec.Struct, frozen=True, array_like=True):
+    """The state of the set at one instant: what a heartbeat and a hello carry."""
+
+    epoch: bytes  # 8 random bytes, new whenever arrival numbers start again
+    arrival: int  # the highest arrival number given out
+    count: int
+    fingerprint: bytes
+
+
+class Arrival(NamedTuple):
+    """A member and how it came here; `origin` is the peer it came from, None for local lines."""
+
+    number: int
+    origin: DeviceId | None
+    item: Item
+
+
+class Ranges(Protocol):
+    """The ordered set as reconciliation sees it; positions are 0 … size.
+
+    Valid until the next call that changes the storage.
+    """
+
+    def size(self) -> int:
+        """How many members there are."""
+
+    def key(self, position: int) -> Key:
+        """The key at a position in 0 … size-1."""
+
+    def keys(self, start: int, stop: int) -> Sequence[Key]:
+        """The keys at start … stop-1, ascending."""
+
+    def lower_bound(self, bound: tuple[int, bytes], start: int = 0) -> int:
+        """The first position at or after `start` whose key is not below `bound`."""
+
+    def sum(self, start: int, stop: int) -> int:
+        """Σ of the ids in start … stop-1 as little-endian integers, mod 2^256; costs no scan."""
+
+    def snap(self, start: int, stop: int, position: int) -> int:
+        """A good place to split start … stop near `position` (a block edge); may be `position`."""
+
+
+class HomeState(StrEnum):
+    """How home is; everything but OK is explained by an alert."""
+
+    OK = "ok"
+    SCANNING = "scanning"
+    GUARDED = "guarded"
+    MISSING = "missing"
+    DEGRADED = "degraded"
+
+
+class Alert(msgspec.Struct, frozen=True):
+    """Something a person should know: `next` is the command or act that mends it."""
+
+    code: str
+    title: str
+    detail: str
+    next: str
+
+
+class Condition(msgspec.Struct, frozen=True):
+    """What `status` says about home."""
+
+    state: HomeState
+    parked: int
+    held: int
+    refused: int
+    malformed: int
+    collisions: int
+    alerts: list[Alert]
+
+
+class Storage(Protocol):
+    """This device's copy of the set: membership, bodies, arrival order.
+
+    All calls block and may raise `LocalError`; after an exception nothing of the call counts.
+    """
+
+    def head(self) -> Head:
+        """The state of the set now; O(1)."""
+
+    def ranges(self) -> Ranges:
+        """The set in key order, for one reconciliation message."""
+
+    def bodies(self, ids: Sequence[bytes]) -> list[Item]:
+        """The members with these ids in key order per path; ids that are no members are left out."""
+
+    def between(self, lower: Bound, upper: Bound) -> Iterator[list[Item]]:
+        """All members with lower ≤ key < upper as pages of at most 1 MiB of bodies.
+
+        Register versions come first, then lines grouped by path, each path in key order. Members
+        that appear while iterating may be missed; members removed meanwhile are left out. The
+        caller may interleave other calls between pages.
+        """
+
+    def apply(self, groups: Sequence[Group], origin: DeviceId) -> list[Verdict]:
+        """Take bodies from a peer: one verdict per body, in order.
+
+        Idempotent. NEW means durable: the body is in its file or in the journal and survives a
+        crash from here on. Raises `LocalError` (disk full, …) with nothing half-applied that the
+        next start does not settle.
+        """
+
+    def arrivals(self, after: int, limit_bytes: int) -> list[Arrival]:
+        """Members with a higher arrival number, oldest first, at least one if there is any."""
+
+    def scan(self, paths: Sequence[str] | None) -> bool:
+        """Look at these paths of home (None = everything) and take in what is new.
+
+        True if the set changed. Paths that name no dataset are ignored; never raises for what a
+        file contains (that is counted and shown by `condition`).
+        """
+
+    def condition(self) -> Condition:
+        """How home is, for `status`; cheap."""
+
+    def highest_dot(self, device: DeviceId) -> int:
+        """The highest version number of that device known here, 0 if none."""
+
+    def learn_dot(self, number: int) -> None:
+        """A peer knows versions of this device up to `number`: mint above it."""
+
+    def settle(self) -> bool:
+        """Do what has become due: retry pending counts, re-check swapped files, release
+        held versions. True if the set changed.
+        """
+
+    def close(self) -> None:
+        """Flush and release; idempotent."""

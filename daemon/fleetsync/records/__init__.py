@@ -1,0 +1,1 @@
+"""What mur writes: records, names and times, read and written exactly. Pure."""

@@ -1,0 +1,200 @@
+"""What the tuned profile adds, and what neither profile puts up with."""
+
+from __future__ import annotations
+
+import time
+from hashlib import sha256
+
+import pytest
+
+from fleetsync.errors import MalformedMessage
+from fleetsync.merge.fingerprint import fingerprint
+from fleetsync.merge.negentropy_wire import (
+    END,
+    FINGERPRINT,
+    ID_LIST,
+    START,
+    Key,
+    Limits,
+    Writer,
+    read_ranges,
+)
+from fleetsync.merge.ranges import ListRanges, starts_block
+from fleetsync.merge.reconcile import FRAME_LIMIT, REFERENCE, TUNED, Initiator, Step, respond
+
+
+def keys(start: int, stop: int) -> list[Key]:
+    """Members start … stop-1 of a log with one line per second."""
+    return [
+        (1_748_000_000_000_000 + n * 1_000_000, sha256(str(n).encode()).digest()) for n in range(start, stop)
+    ]
+
+
+def exchange(own: list[Key], theirs: list[Key]) -> tuple[list[Step], int]:
+    """A whole session of the tuned profile: its steps and its bytes."""
+    asking, answering = ListRanges(own), ListRanges(theirs)
+    initiator, steps, size = Initiator(), [Step(None)], 0
+    message: bytes | None = initiator.initiate(asking)
+    while message is not None:
+        answer = respond(answering, message)
+        size += len(message) + len(answer)
+        steps.append(initiator.receive(asking, answer))
+        message = steps[-1].message
+    return steps[1:], size
+
+
+def test_equal_sets_cost_one_small_round_trip() -> None:
+    """A no-change reconciliation stays below 300 bytes both ways."""
+    steps, size = exchange(keys(0, 50_000), keys(0, 50_000))
+    assert steps == [Step(None)]
+    assert size < 300
+
+
+@pytest.mark.parametrize("news", [1, 100])
+def test_news_of_the_peer_cost_one_round_trip(news: int) -> None:
+    """The first message is finest where news are."""
+    steps, size = exchange(keys(0, 20_000), keys(0, 20_000 + news))
+    assert [sorted(step.need) for step in steps] == [sorted(key[1] for key in keys(20_000, 20_000 + news))]
+    assert size < 500 + 33 * news
+
+
+def test_an_empty_set_asks_for_the_whole_span() -> None:
+    """Who has nothing lists nothing and is listed nothing."""
+    steps, size = exchange([], keys(0, 5000))
+    assert [(step.need, step.need_spans) for step in steps] == [([], [(START, END)])]
+    assert size < 500
+
+
+def test_an_empty_peer_lacks_spans() -> None:
+    """Who meets an empty peer is told spans of its own members, and the odd newest one by id."""
+    own = keys(0, 20_000)
+    steps, size = exchange(own, [])
+    assert len(steps) == 1
+    spans = steps[0].have_spans
+    told = {key[1] for key in own if any(lower <= key < upper for lower, upper in spans)}
+    assert len(steps[0].have) < 500
+    assert told | set(steps[0].have) == {key[1] for key in own}
+    assert size < 500
+
+
+def test_a_month_offline_asks_for_a_span() -> None:
+    """Ten thousand news of the peer are one span and a few ids, not ten thousand ids."""
+    steps, size = exchange(keys(0, 1000), keys(0, 11_000))
+    assert len(steps) == 1
+    (lower, upper), news = steps[0].need_spans[0], keys(1000, 11_000)
+    assert {key[1] for key in news if lower <= key < upper} | set(steps[0].need) == {key[1] for key in news}
+    assert size < 1200
+
+
+def test_a_peer_with_few_of_many_leaves_spans_between_them() -> None:
+    """Long runs of own members between those that the peer lists are spans."""
+    own = keys(0, 9000)
+    steps, _ = exchange(own, [own[3000], own[3001], own[7000]])
+    told = {key[1] for step in steps for s in step.have_spans for key in own if s[0] <= key < s[1]}
+    told |= {identity for step in steps for identity in step.have}
+    assert told == {key[1] for n, key in enumerate(own) if n not in (3000, 3001, 7000)}
+    assert sum(len(step.have) for step in steps) < 2000
+
+
+def test_nothing_is_told_twice() -> None:
+    """An id is news once per session, however often the peer repeats it."""
+    writer = Writer()
+    writer.id_list(END, keys(5, 6)[0][1] * 2)
+    initiator, own = Initiator(), ListRanges(keys(0, 2))
+    initiator.initiate(own)
+    first, second = (initiator.receive(own, bytes(writer.out)) for _ in range(2))
+    assert (len(first.have), first.need) == (2, [keys(5, 6)[0][1]])
+    assert (second.have, second.need) == ([], [])
+
+
+def test_large_splits_stand_on_block_edges() -> None:
+    """So that neither side needs to look inside a block to compare."""
+    own = keys(0, 30_000)
+    edges = {key[0] for key in own if starts_block(key[1])}
+    answer = respond(ListRanges(own), bytes(_whole(bytes(16)).out))
+    parts = list(read_ranges(answer, Limits()))
+    assert len(parts) == TUNED.buckets
+    assert {part.mode for part in parts} == {FINGERPRINT}
+    assert {part.upper[0] for part in parts[:-1]} <= edges
+
+
+def test_a_full_message_hides_nothing() -> None:
+    """Where the frame limit cuts, the fingerprint of the rest covers all that was not answered.
+
+    The reference leaves out the range at which it stops, and a peer that lacks just that one
+    never hears of it.
+    """
+    theirs = keys(0, 20_000)
+    writer = Writer()
+    for number in range(0, 15_000, 5):
+        writer.fingerprint((theirs[number + 5][0], b""), bytes(16))
+    answer = respond(ListRanges(theirs), bytes(writer.out), frame_limit=4096)
+    assert len(answer) <= 4096
+    position = 0
+    ranges = ListRanges(theirs)
+    for part in read_ranges(answer, Limits()):
+        stop = ranges.lower_bound(part.upper, position)
+        if part.mode == FINGERPRINT:
+            assert part.payload == fingerprint(ranges.sum(position, stop), stop - position)
+        position = stop
+    assert position == len(theirs)
+
+
+def test_the_frame_limit_is_always_on() -> None:
+    """Asking for everything at once gets at most 1 MiB, in either profile."""
+    writer = Writer()
+    writer.id_list(END, b"")
+    for profile in (REFERENCE, TUNED):
+        answer = respond(ListRanges(keys(0, 40_000)), bytes(writer.out), profile)
+        assert FRAME_LIMIT - 1000 < len(answer) <= FRAME_LIMIT
+
+
+def test_a_flood_of_bogus_fingerprints_is_answered_in_linear_time() -> None:
+    """45,000 fingerprints that match nothing: one message of at most 1 MiB, quickly."""
+    writer = Writer()
+    for ts, _ in keys(0, 45_000):
+        writer.fingerprint((ts, b""), bytes(16))
+    ranges = ListRanges(keys(0, 50_000))
+    began = time.process_time()
+    assert len(respond(ranges, bytes(writer.out))) <= FRAME_LIMIT
+    assert time.process_time() - began < 5
+
+
+def test_a_short_list_of_a_small_range_is_answered_by_a_list() -> None:
+    """Only much against little is answered by fingerprints, and never an empty list."""
+    theirs = ListRanges(keys(0, 500))
+    for listed, modes in ((b"", [ID_LIST]), (keys(0, 1)[0][1], [ID_LIST] + [FINGERPRINT] * 16)):
+        writer = Writer()
+        writer.id_list(END, listed)
+        assert [part.mode for part in read_ranges(respond(theirs, bytes(writer.out)), Limits())] == modes
+
+
+def test_an_endless_peer_is_left() -> None:
+    """A responder that never agrees is given up after 64 round trips."""
+    initiator, own = Initiator(), ListRanges(keys(0, 100))
+    initiator.initiate(own)
+    answer = bytes(_whole(bytes(16)).out)
+    for _ in range(64):
+        assert initiator.receive(own, answer).message
+    with pytest.raises(MalformedMessage, match="64"):
+        initiator.receive(own, answer)
+
+
+@pytest.mark.parametrize("message", [b"", b"\x60", b"\xff", b"\x61\x80", b"\x61\x00\x00\x07"])
+def test_an_initiator_refuses_what_it_cannot_read(message: bytes) -> None:
+    """Also another version, which a responder answers with its own."""
+    initiator, own = Initiator(), ListRanges(keys(0, 3))
+    initiator.initiate(own)
+    with pytest.raises(MalformedMessage):
+        initiator.receive(own, message)
+    if message == b"\x60":
+        assert respond(own, message) == b"\x61"
+    else:
+        with pytest.raises(MalformedMessage):
+            respond(own, message)
+
+
+def _whole(payload: bytes) -> Writer:
+    writer = Writer()
+    writer.fingerprint(END, payload)
+    return writer

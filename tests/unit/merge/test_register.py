@@ -1,0 +1,102 @@
+"""Versions of a register: what covers what, and who wins."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from fleetsync.errors import MalformedRecord
+from fleetsync.merge import register
+from fleetsync.merge.register import Dot, Floor, Stamp, Version
+
+
+def version(
+    device: str, n: int, *, vector: dict[str, int] | None = None, time: int = 0, value: bytes | None = b"v"
+) -> Version:
+    stamp = Stamp(time, time, device, register.digest_of(value))
+    return Version(Dot(device, n), vector or {}, stamp, value)
+
+
+def test_an_edit_made_in_knowledge_of_another_wins_whatever_the_clocks_say() -> None:
+    """Causality comes before time: a slow clock does not lose an edit to what it replaced."""
+    first = version("a", 1, time=900, value=b"old")
+    second = version("b", 1, vector={"a": 1}, time=5, value=b"new")
+    assert register.current([first, second], horizon=1000) == second
+    assert register.uncovered([first, second]) == [second]
+
+
+def test_concurrent_versions_are_decided_by_stamp_on_every_device_alike() -> None:
+    """The order in which versions arrive plays no part."""
+    one, two = version("a", 1, time=10, value=b"x"), version("b", 1, time=20, value=b"y")
+    assert register.current([one, two], 1000) == register.current([two, one], 1000) == two
+
+
+def test_equal_times_are_decided_by_device_and_then_by_content() -> None:
+    """There is no tie that "local" could break."""
+    low, high = version("a", 1, time=10), version("b", 1, time=10)
+    assert register.current([high, low], 1000) == high
+    same = [version("a", 1, time=10, value=v) for v in (b"x", b"y", b"z")]
+    orders = (same, same[::-1], [same[1], same[2], same[0]])
+    assert len({register.current(order, 1000).value for order in orders}) == 1  # type: ignore[union-attr]
+
+
+def test_a_version_from_the_future_is_a_member_but_not_applied() -> None:
+    """A stamp beyond the allowed skew is held until its time has come."""
+    now, future = version("a", 1, time=10), version("b", 1, time=5000, value=b"later")
+    assert register.uncovered([now, future]) == [future, now]
+    assert register.current([now, future], horizon=1000) == now
+    assert register.current([now, future], horizon=5000) == future
+
+
+def test_a_deletion_is_a_version_like_any_other() -> None:
+    """It wins by causality and can be followed by a new value."""
+    made = version("a", 1, time=1)
+    gone = version("b", 1, vector={"a": 1}, time=2, value=None)
+    again = version("a", 2, vector={"a": 1, "b": 1}, time=3, value=b"again")
+    assert register.current([made, gone], 1000) == gone
+    assert register.current([gone, again, made], 1000) == again
+
+
+def test_the_vector_of_an_author_covers_all_that_its_predecessors_covered() -> None:
+    """So what is covered once stays covered by every later version."""
+    first = version("a", 1)
+    second = version("b", 7, vector={"a": 1})
+    third = version("c", 1, vector=register.known_vector([second]))
+    assert register.covers(third, first)
+    assert register.covers(third, second)
+
+
+def test_a_version_survives_its_encoding_with_fields_this_program_does_not_know() -> None:
+    """Bytes are carried: a later program's extra field does not make a version unreadable."""
+    plain = version("a", 1, vector={"b": 3})
+    with_floor = msgspec.structs.replace(plain, floor=Floor(5, [b"\1" * 32]))
+    assert register.decode(register.encode(with_floor)) == with_floor
+    raw = msgspec.msgpack.decode(register.encode(plain))
+    assert register.decode(msgspec.msgpack.encode([*raw, "from the future"])) == plain
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"",
+        b"\xc1",
+        b"\x93\x01\x02\x03",
+        msgspec.msgpack.encode([["a", -1], {}, [0, 0, "a", register.digest_of(b"v")], b"v"]),
+        msgspec.msgpack.encode([["a", 1], {}, [0, 0, "a", register.digest_of(b"other")], b"v"]),
+        msgspec.msgpack.encode([["a", 1], {}, [0, 0, "b", register.digest_of(b"v")], b"v"]),
+        msgspec.msgpack.encode([["a", 1], {"a": 1}, [0, 0, "a", register.digest_of(b"v")], b"v"]),
+        msgspec.msgpack.encode([["a", 1], {"a": 2**63}, [0, 0, "a", register.digest_of(b"v")], b"v"]),
+    ],
+)
+def test_bytes_that_are_no_consistent_version_are_refused(broken: bytes) -> None:
+    """A stamp for another value, another device's stamp, a version that covers itself: none is one."""
+    with pytest.raises(MalformedRecord):
+        register.decode(broken)
+
+
+def test_a_manifest_time_counts_only_within_the_skew() -> None:
+    """A manifest dated next year does not win for a year."""
+    assert register.effective_time(100, hybrid=90, skew=20) == 100
+    assert register.effective_time(120, hybrid=90, skew=20) == 90
+    assert register.effective_time(None, hybrid=90, skew=20) == 90
+    assert register.effective_time(-5, hybrid=90, skew=20) == 0
