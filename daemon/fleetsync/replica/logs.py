@@ -1,0 +1,481 @@
+"""Log files in home: reading what was appended, and appending what peers have (SEMANTICS §4.1–4.3).
+
+Reading believes the file: a line that stands there is a member. Writing is paranoid: under the lock
+that mur takes, journalled before the first byte, one write, fsynced, and undone by blanking only our
+own bytes when the disk took part of it. A log is never renamed, sorted, shortened or rewritten.
+What a crash leaves: before J1 nothing; after J1 `recover` finds our bytes again and completes or
+blanks them; after the fsync the lines are members and only the count is outstanding (counting.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from fleetsync import datasets, files
+from fleetsync.datasets import Dataset, LogLock
+from fleetsync.errors import FileChanged, FleetsyncError, IllegalName
+from fleetsync.files import Folder, ShortWrite, flocked
+from fleetsync.ports import Key
+from fleetsync.records import loglines
+from fleetsync.records.names import DeviceId
+from fleetsync.replica import jsonl
+from fleetsync.replica.index import IN_JOURNAL, Entry, FileState, Index
+from fleetsync.replica.journal import Append, Journal
+from fleetsync.replica.layout import Look, look_of
+
+CHUNK = 4 << 20
+"""Bytes read at a time; a line is at most 1 MiB, so every chunk holds a line's end."""
+HOLD = 1 << 20
+"""Bytes written at most while the log's lock is held."""
+
+
+class NewLine(NamedTuple):
+    """A peer's line that may be written."""
+
+    key: Key
+    body: bytes
+
+
+class _Open(NamedTuple):
+    """A log held open: its folder, name, and a descriptor that appends."""
+
+    folder: Folder
+    name: str
+    fd: int
+
+    def look(self) -> Look:
+        return look_of(os.fstat(self.fd))
+
+    def in_place(self) -> bool:
+        """Whether the path still names the file we hold."""
+        status = self.folder.status(self.name)
+        return status is not None and status.st_ino == os.fstat(self.fd).st_ino
+
+
+class Logs:
+    """All log files of one home; single-threaded. Knows lines, not why they may be written."""
+
+    def __init__(self, journal: Journal, index: Index) -> None:
+        self._journal = journal
+        self._index = index
+        self._states: dict[str, FileState] = {state.path: state for state in index.files()}
+        self._torn: set[str] = set()
+
+    # --- reading --------------------------------------------------------------------------------
+
+    def changed(self, path: str, look: Look) -> bool:
+        """Whether the file is not what it was when it was last read to its end."""
+        state = self._states.get(path)
+        return state is None or look != Look(
+            state.device, state.inode, state.size, state.mtime_ns, state.ctime_ns
+        )
+
+    def read(self, root: Folder, path: str, row: Dataset) -> bool:
+        """Take in what was appended, or all of it if the file was replaced; True if the set changed."""
+        folder, name = root.parent_of(path)
+        with folder:
+            fd = folder.open_file(name, os.O_RDONLY)
+            try:
+                return self._read(fd, path, row)
+            finally:
+                os.close(fd)
+
+    def gone(self, path: str) -> None:
+        """The file alone is missing: its lines are not here any more; peers will refill it."""
+        state = self._states.pop(path, None)
+        if state is None:
+            return
+        with self._index.transaction():
+            self._index.remove([e.key.id for e in self._index.of_path(path) if e.offset != IN_JOURNAL])
+            self._index.drop_file(path)
+
+    def _read(self, fd: int, path: str, row: Dataset) -> bool:
+        look = look_of(os.fstat(fd))
+        state = self._states.get(path)
+        if state is not None and self._has_grown(fd, state, look):
+            return self._take(fd, path, row, state, look)
+        before = {e.key.id for e in self._index.of_path(path) if e.offset != IN_JOURNAL}
+        blank = FileState(path, look.device, look.inode, 0, 0, 0, b"", 0, 0, 0)
+        with self._index.transaction():
+            present: set[bytes] = set()
+            changed = self._take(fd, path, row, blank, look, present)
+            lost = before - present
+            self._index.remove(list(lost))
+        return changed or bool(lost)
+
+    def _has_grown(self, fd: int, state: FileState, look: Look) -> bool:
+        same = (state.device, state.inode) == (look.device, look.inode) and look.size >= state.size
+        return same and _tail(fd, state.size) == state.tail
+
+    def _take(
+        self,
+        fd: int,
+        path: str,
+        row: Dataset,
+        state: FileState,
+        look: Look,
+        present: set[bytes] | None = None,
+    ) -> bool:
+        """Read from `state.size` on; commits members and the new state together, chunk by chunk."""
+        changed, relocating = False, present is not None
+        self._torn.discard(path)
+        position, lines, malformed, collisions = state.size, state.lines, state.malformed, state.collisions
+        while True:
+            data = files.read_span(fd, position, CHUNK)
+            whole = self._whole_lines(data, path, row, last=position + len(data) >= look.size)
+            if not whole:
+                break
+            found, bad = _keyed_lines(whole, position, path, row)
+            position += len(whole)
+            lines, malformed = lines + len(found) + bad, malformed + bad
+            with self._index.transaction():
+                new, clashes = self._insert(fd, path, found, relocating=relocating)
+                collisions += clashes
+                size = min(position, look.size) if position >= look.size else position
+                self._set_state(
+                    FileState(
+                        path,
+                        look.device,
+                        look.inode,
+                        size,
+                        look.mtime_ns,
+                        look.ctime_ns,
+                        _tail(fd, size),
+                        lines,
+                        malformed,
+                        collisions,
+                    )
+                )
+            changed = changed or new
+            if present is not None:
+                present.update(key.id for key, _ in found)
+        if position == state.size:
+            self._set_state(
+                state._replace(mtime_ns=look.mtime_ns, ctime_ns=look.ctime_ns, tail=_tail(fd, state.size))
+            )
+        return changed
+
+    def _whole_lines(self, data: bytes, path: str, row: Dataset, *, last: bool) -> bytes:
+        """The part of a chunk that can be read now: up to the last newline, and a final line
+        without one if it is a record already (an older mur writes the newline separately).
+        """
+        cut = data.rfind(b"\n") + 1
+        rest = data[cut:]
+        if not last:
+            # A line longer than a chunk is over every limit: pass over it piece by piece.
+            return data[:cut] if cut else data
+        if not rest or _can_be_keyed(row, path, rest):
+            return data
+        self._torn.add(path)
+        return data[:cut]
+
+    def _insert(
+        self, fd: int, path: str, found: list[tuple[Key, jsonl.Line]], *, relocating: bool
+    ) -> tuple[bool, int]:
+        """Make the lines members; returns whether any was new, and how many collide with another."""
+        fresh: dict[bytes, tuple[Key, jsonl.Line]] = {}
+        repeated: list[tuple[Key, jsonl.Line]] = []
+        for key, line in found:
+            if key.id in fresh:
+                repeated.append((key, line))
+            else:
+                fresh[key.id] = key, line
+        known = {entry.key.id: entry for entry in self._index.find(list(fresh))}
+        parked = [i for i, entry in known.items() if entry.offset == IN_JOURNAL]
+        moved = list(known) if relocating else parked
+        self._index.relocate([(i, fresh[i][1].offset, len(fresh[i][1].body)) for i in moved])
+        if parked:
+            self._journal.unpark(parked)
+        repeated += [] if relocating else [fresh[i] for i in known if i not in parked]
+        self._add(path, [pair for i, pair in fresh.items() if i not in known])
+        return len(known) < len(fresh), self._collisions(fd, repeated)
+
+    def _add(self, path: str, pairs: list[tuple[Key, jsonl.Line]]) -> None:
+        if not pairs:
+            return
+        origins = (
+            self._journal.origins(path, [key.id for key, _ in pairs])
+            if self._journal.has_ledger(path)
+            else {}
+        )
+        self._journal.note_local(path, [key.id for key, _ in pairs if key.id not in origins])
+        self._index.add([_entry(path, key, line, origins.get(key.id)) for key, line in pairs])
+
+    def _collisions(self, fd: int, repeated: list[tuple[Key, jsonl.Line]]) -> int:
+        """How many of these lines differ from the one that holds their key."""
+        if not repeated:
+            return 0
+        entries = {entry.key.id: entry for entry in self._index.find([key.id for key, _ in repeated])}
+        held = {
+            i: files.read_span(fd, e.offset, e.length) for i, e in entries.items() if e.offset != IN_JOURNAL
+        }
+        return sum(held.get(key.id) != line.body for key, line in repeated)
+
+    def _set_state(self, state: FileState) -> None:
+        self._index.set_file(state)
+        self._states[state.path] = state
+
+    # --- what is known --------------------------------------------------------------------------
+
+    def bodies(self, root: Folder, entries: Sequence[Entry]) -> dict[bytes, bytes]:
+        """The bytes of members that stand in files, as they stand there; unreadable ones left out."""
+        found: dict[bytes, bytes] = {}
+        by_path: dict[str, list[Entry]] = {}
+        for entry in entries:
+            by_path.setdefault(entry.path, []).append(entry)
+        for path, wanted in by_path.items():
+            found.update(self._bodies_of(root, path, wanted))
+        return found
+
+    def _bodies_of(self, root: Folder, path: str, wanted: list[Entry]) -> dict[bytes, bytes]:
+        try:
+            folder, name = root.parent_of(path)
+        except (FileNotFoundError, FleetsyncError):
+            return {}
+        with folder:
+            try:
+                fd = folder.open_file(name, os.O_RDONLY)
+            except (FileNotFoundError, FleetsyncError):
+                return {}
+            try:
+                return dict(_read_entries(fd, wanted))
+            finally:
+                os.close(fd)
+
+    def malformed(self) -> int:
+        """Lines that could not be keyed, torn ends of files included."""
+        return sum(state.malformed for state in self._states.values()) + len(self._torn)
+
+    def collisions(self) -> int:
+        """Lines whose key another, different line holds."""
+        return sum(state.collisions for state in self._states.values())
+
+    # --- writing --------------------------------------------------------------------------------
+
+    def append(
+        self, root: Folder, path: str, row: Dataset, lines: Sequence[NewLine], origin: DeviceId | str
+    ) -> None:
+        """Append a peer's lines that are not in the file yet, in this order, and make them members.
+
+        Raises `LockBusy`, `FileChanged`, `StorageFailed`; then the file holds none of the lines of the
+        write that failed, or the journal knows how to settle them.
+        """
+        folder, name = root.parent_of(path)
+        with folder:
+            for batch in _holds(lines):
+                with _opened(folder, name, row) as log:
+                    self._append_held(log, path, row, batch, str(origin))
+
+    def _append_held(
+        self, log: _Open, path: str, row: Dataset, lines: Sequence[NewLine], origin: str
+    ) -> None:
+        if not log.in_place():
+            raise FileChanged(f"{log.folder.at(log.name)} was replaced while it was being opened")
+        self._settle_outstanding(log, path, row)
+        self._read(log.fd, path, row)
+        missing = self._not_in_file(lines)
+        if not missing:
+            return
+        offset = log.look().size
+        batch = jsonl.batch_of([line.body for line in missing], empty=offset == 0)
+        append = Append(path, log.look().inode, offset, batch, [line.key.id for line in missing])
+        self._journal.begin_append(append, origin)
+        self._write(log, append)
+        if not self._take_over(log, append, missing, origin):
+            self._read(log.fd, path, row)
+
+    def _take_over(self, log: _Open, append: Append, lines: Sequence[NewLine], origin: str) -> bool:
+        """Make the lines just written members without reading them again; False if another writer's
+        bytes got in between, so that they must be found where they really stand.
+        """
+        state, look = self._states.get(append.path), log.look()
+        end = append.offset + len(append.batch)
+        if state is None or state.size != append.offset or look.size != end:
+            return False
+        position = append.offset + (append.batch[:1] == b"\n")
+        placed: dict[bytes, tuple[Key, jsonl.Line]] = {}
+        for line in lines:
+            placed[line.key.id] = line.key, jsonl.Line(position, line.body)
+            position += len(line.body) + 1
+        parked = [entry.key.id for entry in self._index.find(list(placed))]
+        with self._index.transaction():
+            self._index.relocate([(i, placed[i][1].offset, len(placed[i][1].body)) for i in parked])
+            fresh = [pair for identity, pair in placed.items() if identity not in parked]
+            self._index.add([_entry(append.path, key, line, origin) for key, line in fresh])
+            self._set_state(
+                state._replace(
+                    size=end,
+                    mtime_ns=look.mtime_ns,
+                    ctime_ns=look.ctime_ns,
+                    tail=_tail(log.fd, end),
+                    lines=state.lines + len(lines),
+                )
+            )
+        if parked:
+            self._journal.unpark(parked)
+        return True
+
+    def _not_in_file(self, lines: Sequence[NewLine]) -> list[NewLine]:
+        standing = {
+            e.key.id for e in self._index.find([line.key.id for line in lines]) if e.offset != IN_JOURNAL
+        }
+        return [line for line in lines if line.key.id not in standing]
+
+    def _write(self, log: _Open, append: Append) -> None:
+        label = log.folder.at(log.name)
+        try:
+            files.write_fully(log.fd, append.batch, label)
+        except ShortWrite as error:
+            self._undo(log, append, error)
+            raise
+        with files.storage_errors(label):
+            os.fsync(log.fd)
+        if not log.in_place():
+            self._journal.finish_append(append.path, append.ids)
+            raise FileChanged(f"{label} was replaced while it was being written")
+
+    def _undo(self, log: _Open, append: Append, error: ShortWrite) -> None:
+        """The disk took part of the batch: blank our bytes; if even that fails, recovery settles it."""
+        end = os.lseek(log.fd, 0, os.SEEK_CUR)
+        if error.written:
+            _blank(log, end - error.written, error.written)
+        self._journal.finish_append(append.path, append.ids)
+
+    # --- settling -------------------------------------------------------------------------------
+
+    def recover(self, root: Folder) -> None:
+        """Settle every append that was under way when the process died."""
+        for append in self._journal.appends():
+            try:
+                path, row = datasets.require(append.path)
+                folder, name = root.parent_of(path)
+            except (FileNotFoundError, IllegalName):
+                self._journal.finish_append(append.path, append.ids)
+                continue
+            with folder, _opened(folder, name, row) as log:
+                self._settle(log, append, row)
+
+    def _settle_outstanding(self, log: _Open, path: str, row: Dataset) -> None:
+        for append in self._journal.appends():
+            if append.path == path:
+                self._settle(log, append, row)
+
+    def _settle(self, log: _Open, append: Append, row: Dataset) -> None:
+        absent: Sequence[bytes] = append.ids
+        if log.look().inode == append.inode:
+            data = files.read_span(log.fd, append.offset, max(0, log.look().size - append.offset))
+            todo = jsonl.settle(
+                data, append.offset, append.batch, lambda line: _can_be_keyed(row, append.path, line)
+            )
+            if todo.missing:
+                files.write_fully(log.fd, todo.missing, log.folder.at(log.name))
+                os.fsync(log.fd)
+            if todo.blank:
+                _blank(log, *todo.blank)
+            absent = _absent(append, todo.whole, row)
+        self._journal.finish_append(append.path, absent)
+
+
+def _absent(append: Append, whole: int, row: Dataset) -> list[bytes]:
+    """The ids whose lines lie behind the first `whole` bytes of the batch."""
+    standing = {
+        datasets.identify_in(row, append.path, line.body).id for line in loglines.lines(append.batch[:whole])
+    }
+    return [identity for identity in append.ids if identity not in standing]
+
+
+def _holds(lines: Sequence[NewLine]) -> Iterator[list[NewLine]]:
+    """The lines in portions of at most `HOLD` bytes, at least one line each."""
+    portion: list[NewLine] = []
+    size = 0
+    for line in lines:
+        if portion and size + len(line.body) > HOLD:
+            yield portion
+            portion, size = [], 0
+        portion.append(line)
+        size += len(line.body) + 1
+    if portion:
+        yield portion
+
+
+@contextmanager
+def _opened(folder: Folder, name: str, row: Dataset) -> Iterator[_Open]:
+    """The log open for appending, under the lock that mur's writer takes."""
+    fd = folder.open_file(name, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+    lock = fd
+    try:
+        if row.lock is LogLock.SIDECAR:
+            lock = folder.open_file("events.lock", os.O_RDWR | os.O_CREAT)
+        with flocked(lock, folder.at(name)):
+            yield _Open(folder, name, fd)
+    finally:
+        os.close(fd)
+        if lock != fd:
+            os.close(lock)
+
+
+def _blank(log: _Open, offset: int, length: int) -> None:
+    """Blank through a second descriptor: on Linux pwrite(2) ignores the offset where O_APPEND is set."""
+    fd = log.folder.open_file(log.name, os.O_RDWR)
+    try:
+        if os.fstat(fd).st_ino != os.fstat(log.fd).st_ino:
+            raise FileChanged(f"{log.folder.at(log.name)} was replaced while it was being mended")
+        with files.storage_errors(log.folder.at(log.name)):
+            files.blank(fd, offset, length)
+    finally:
+        os.close(fd)
+
+
+def _can_be_keyed(row: Dataset, path: str, body: bytes) -> bool:
+    try:
+        datasets.identify_in(row, path, body.removesuffix(b"\r"))
+    except FleetsyncError:
+        return False
+    return True
+
+
+def _keyed_lines(
+    data: bytes, offset: int, path: str, row: Dataset
+) -> tuple[list[tuple[Key, jsonl.Line]], int]:
+    """The lines that are members, and how many cannot be."""
+    key: Callable[[bytes], Key] = lambda body: datasets.identify_in(row, path, body)  # noqa: E731
+    found: list[tuple[Key, jsonl.Line]] = []
+    malformed = 0
+    for line, identity in jsonl.keyed(data, offset, key):
+        if identity is None:
+            malformed += 1
+        else:
+            found.append((identity, line))
+    return found, malformed
+
+
+def _entry(path: str, key: Key, line: jsonl.Line, origin: str | None) -> Entry:
+    return Entry(key, path, line.offset, len(line.body), DeviceId(origin) if origin else None, 0)
+
+
+def _tail(fd: int, size: int) -> bytes:
+    """A hash of the bytes before `size`: a log that only grew has the same."""
+    start = max(0, size - jsonl.TAIL_BYTES)
+    return hashlib.sha256(files.read_span(fd, start, size - start)).digest()[:8]
+
+
+def _read_entries(fd: int, wanted: list[Entry]) -> Iterator[tuple[bytes, bytes]]:
+    """Bodies by position; neighbouring lines are read with one call."""
+    wanted = sorted(wanted, key=lambda entry: entry.offset)
+    start = 0
+    while start < len(wanted):
+        stop = start + 1
+        base = wanted[start].offset
+        while stop < len(wanted) and wanted[stop].offset + wanted[stop].length - base <= CHUNK:
+            stop += 1
+        end = wanted[stop - 1].offset + wanted[stop - 1].length
+        data = files.read_span(fd, base, end - base)
+        for entry in wanted[start:stop]:
+            body = data[entry.offset - base : entry.offset - base + entry.length]
+            if len(body) == entry.length:
+                yield entry.key.id, body
+        start = stop

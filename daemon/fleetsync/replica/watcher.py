@@ -1,0 +1,168 @@
+"""Hints that files under home changed (watchdog). The sweep is the truth; this only makes it quick.
+
+Watches the directories in which datasets live and nothing else, wakes its reader once per batch, and
+says in words when hints cannot be had: the inotify limit, an overflow, a filesystem without events.
+A hint names a path; whether anything is there, and what, is for the replica to find out.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from watchdog.events import (
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver, ObservedWatch
+
+from fleetsync import datasets
+from fleetsync.replica.layout import WATCHED_ROOTS
+
+_EVENTS: list[type[FileSystemEvent]] = [
+    FileCreatedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    FileDeletedEvent,
+    DirCreatedEvent,
+    DirMovedEvent,
+    DirDeletedEvent,
+]
+_OVERFLOW_LOGGER = "watchdog.observers.inotify_c"
+_STATS = "stats.json"
+
+Hint = Callable[[frozenset[str] | None], None]
+"""Called from a watcher thread: the touched paths, or None when anything may have changed."""
+
+
+class Watcher(FileSystemEventHandler):
+    """Watches one home until stopped. `hint` must be safe to call from any thread."""
+
+    def __init__(self, home: Path, hint: Hint) -> None:
+        self._home = home.resolve()
+        self._hint = hint
+        self._observer: BaseObserver | None = None
+        self._roots: dict[str, ObservedWatch] = {}
+        self._watched: tuple[int, int] | None = None
+        self._lock = threading.Lock()
+        self._overflow = _OverflowHandler(self._overflowed)
+        self.trouble: str | None = None
+        """Why hints are missing, for `status`; None while all is well."""
+
+    def start(self) -> None:
+        """Begin; never raises for a home that cannot be watched: the sweep carries on alone."""
+        logging.getLogger(_OVERFLOW_LOGGER).addHandler(self._overflow)
+        self._watched = self._identity()
+        self._observer = Observer()
+        self._observer.start()
+        self._watch(self._home, recursive=False)
+        self._watch_roots()
+
+    def stop(self) -> None:
+        """End all threads; idempotent."""
+        logging.getLogger(_OVERFLOW_LOGGER).removeHandler(self._overflow)
+        observer, self._observer = self._observer, None
+        if observer is not None:
+            observer.stop()
+            observer.join()
+
+    def tend(self) -> None:
+        """Home may have gone and come back as another directory: watch that one."""
+        if self._observer is not None and self._identity() != self._watched:
+            self.stop()
+            self._roots.clear()
+            self.trouble = None
+            self.start()
+            self._hint(None)
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            status = self._home.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
+    def dispatch(self, event: FileSystemEvent) -> None:
+        """Called by watchdog for each event, in its thread."""
+        names = {self._relative(event.src_path), self._relative(event.dest_path)} - {""}
+        if event.is_directory:
+            if any(name.partition("/")[0] in WATCHED_ROOTS for name in names):
+                self._watch_roots()
+                self._hint(None)
+            return
+        touched = frozenset(name for name in names if _concerns(name))
+        if touched:
+            self._hint(touched)
+
+    def _relative(self, path: bytes | str) -> str:
+        text = os.fsdecode(path)
+        prefix = f"{self._home}{os.sep}"
+        return text[len(prefix) :] if text.startswith(prefix) else ""
+
+    def _watch_roots(self) -> None:
+        with self._lock:
+            for name in WATCHED_ROOTS:
+                root = self._home / name
+                if not root.is_dir():
+                    self._forget(name)
+                elif name not in self._roots and not root.is_symlink():
+                    watch = self._watch(root, recursive=True)
+                    if watch is not None:
+                        self._roots[name] = watch
+
+    def _forget(self, name: str) -> None:
+        watch = self._roots.pop(name, None)
+        if watch is not None and self._observer is not None:
+            self._observer.unschedule(watch)
+
+    def _watch(self, path: Path, *, recursive: bool) -> ObservedWatch | None:
+        if self._observer is None:
+            return None
+        try:
+            return self._observer.schedule(self, str(path), recursive=recursive, event_filter=_EVENTS)
+        except OSError as error:
+            self.trouble = _explain(path, error)
+            return None
+
+    def _overflowed(self) -> None:
+        self._hint(None)
+
+
+def _concerns(name: str) -> bool:
+    """Whether a path is one that the replica wants to look at."""
+    if name.rpartition("/")[2] == _STATS:
+        return datasets.find(datasets.sibling(name, "events.jsonl")) is not None
+    return datasets.find(name) is not None
+
+
+def _explain(path: Path, error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EMFILE):
+        return (
+            f"{path} cannot be watched: the limit of inotify watches is reached; changes are found by the "
+            "sweep (raise fs.inotify.max_user_watches and max_user_instances)"
+        )
+    return f"{path} cannot be watched: {os.strerror(error.errno or 0)}; changes are found by the sweep"
+
+
+class _OverflowHandler(logging.Handler):
+    """The only sign watchdog gives of lost events is a warning in its log."""
+
+    def __init__(self, overflowed: Callable[[], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._overflowed = overflowed
+
+    def emit(self, record: logging.LogRecord) -> None:  # noqa: ARG002 - the signature of Handler
+        """Any warning of that logger means that events were lost."""
+        self._overflowed()

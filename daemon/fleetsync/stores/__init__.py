@@ -1,0 +1,1 @@
+"""Stores behind ports: the in-memory reference of storage."""

@@ -1,0 +1,157 @@
+"""What the crash tests do to a replica, and what must be true afterwards however often it died."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleetsync.merge import register
+from fleetsync.merge.register import Dot, Stamp, Version
+from fleetsync.ports import Group, Outcome
+from fleetsync.records.names import DeviceId
+from fleetsync.replica.replica import Replica, Surroundings
+
+ME = DeviceId("a" * 52)
+PEER = DeviceId("b" * 52)
+NOW = 1_790_000_000_000_000
+SKEW = 600_000_000
+
+MANIFEST = b"name: deploy\nversion: 1.0.0\nupdated_at: 2026-05-30T00:00:00Z\n"
+NEWER = b"name: deploy\nversion: 1.1.0\nupdated_at: 2026-06-30T00:00:00Z\n"
+LOG = "skills/deploy/events.jsonl"
+YAML = "skills/deploy/skill.yaml"
+
+
+def line(second: int, device: str, outcome: str = "success") -> bytes:
+    """An execution event as mur writes it."""
+    ts = f"2026-06-01T00:{second // 60:02}:{second % 60:02}Z"
+    return f'{{"kind":"execution","ts":"{ts}","device_id":"{device}","outcome":"{outcome}"}}'.encode()
+
+
+LOCAL = [line(n, "here") for n in range(5)]
+REMOTE = [line(n, "there", "failure" if n % 3 == 0 else "success") for n in range(40)]
+
+
+def opened(folder: Path) -> Replica:
+    """The replica as the daemon opens it: recovery, then a full scan."""
+    around = Surroundings(lambda: NOW, os.urandom)
+    replica = Replica(folder / "home", folder / "state", ME, around, SKEW)
+    replica.scan(None)
+    return replica
+
+
+def version_of(value: bytes, n: int, vector: dict[str, int], time: int) -> bytes:
+    """A version that the peer minted."""
+    stamp = Stamp(time, time, PEER, register.digest_of(value))
+    return register.encode(Version(Dot(PEER, n), vector, stamp, value))
+
+
+def make_home(folder: Path) -> None:
+    """A skill with local lines, and stats that already count them, as mur leaves it."""
+    skill = folder / "home/skills/deploy"
+    skill.mkdir(parents=True)
+    (skill / "skill.yaml").write_bytes(MANIFEST)
+    (skill / "events.jsonl").write_bytes(b"".join(each + b"\n" for each in LOCAL))
+    os.utime(skill / "skill.yaml", ns=(NOW * 1000 - 10**15, NOW * 1000 - 10**15))
+
+
+def empty_home(folder: Path) -> None:
+    """A home that has never seen the skill."""
+    (folder / "home").mkdir()
+
+
+def apply_lines(replica: Replica) -> None:
+    """A peer's lines arrive."""
+    accepted(replica, [Group(LOG, REMOTE)])
+
+
+def apply_skill(replica: Replica) -> None:
+    """A whole skill arrives: manifest and lines."""
+    accepted(replica, [Group(LOG, REMOTE), Group(YAML, [version_of(MANIFEST, 1, {}, NOW - 10)])])
+
+
+def apply_manifest(replica: Replica) -> None:
+    """A newer manifest arrives, concurrent with the local one, and then lines."""
+    accepted(replica, [Group(YAML, [version_of(NEWER, 1, {}, NOW - 5)]), Group(LOG, REMOTE)])
+
+
+def apply_parked_first(replica: Replica) -> None:
+    """Lines arrive before their manifest, which then releases them."""
+    accepted(replica, [Group(LOG, REMOTE)])
+    accepted(replica, [Group(YAML, [version_of(MANIFEST, 1, {}, NOW - 10)])])
+
+
+def accepted(replica: Replica, groups: list[Group]) -> None:
+    """Apply as often as a peer would offer; nothing of it may be refused."""
+    verdicts = replica.apply(groups, PEER)
+    assert all(verdict.outcome is not Outcome.REFUSED for verdict in verdicts), verdicts
+
+
+def lines_whole(folder: Path, expected: list[bytes]) -> None:
+    """Every expected line stands in the log exactly once, and every line is one mur can read."""
+    data = (folder / "home" / LOG).read_bytes()
+    lines = [each for each in data.split(b"\n") if each]
+    assert all(isinstance(json.loads(each), dict) for each in lines)
+    assert sorted(lines) == sorted(expected)
+
+
+def counted(folder: Path, lines: list[bytes]) -> None:
+    """stats.json holds each of these lines once and nothing else."""
+    stats = json.loads((folder / "home/skills/deploy/stats.json").read_bytes())
+    events = [json.loads(each) for each in lines]
+    wins = sum(event["outcome"] == "success" for event in events)
+    assert (stats["usage_count"], stats["success_count"], stats["failure_count"]) == (
+        len(events),
+        wins,
+        len(events) - wins,
+    )
+
+
+def manifest_is(folder: Path, value: bytes) -> None:
+    """The manifest in home is this one, whole."""
+    assert (folder / "home" / YAML).read_bytes() == value
+
+
+def check_lines(folder: Path) -> None:
+    """Local and remote lines once each; only the remote ones are ours to count."""
+    lines_whole(folder, LOCAL + REMOTE)
+    counted(folder, REMOTE)
+    manifest_is(folder, MANIFEST)
+
+
+def check_skill(folder: Path) -> None:
+    """The skill is there as the peer has it."""
+    lines_whole(folder, REMOTE)
+    counted(folder, REMOTE)
+    manifest_is(folder, MANIFEST)
+
+
+def check_manifest(folder: Path) -> None:
+    """The newer manifest stands, the older one is in history, lines and counts are exact."""
+    lines_whole(folder, LOCAL + REMOTE)
+    counted(folder, REMOTE)
+    manifest_is(folder, NEWER)
+    replica = opened(folder)
+    kept = [replica.history.value(entry.path, entry.version)[1] for entry in replica.history.entries(YAML)]
+    replica.close()
+    assert MANIFEST in kept
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """How it begins, what is done, and what must hold once it was done as often as needed."""
+
+    prepare: Callable[[Path], None]
+    act: Callable[[Replica], None]
+    check: Callable[[Path], None]
+
+
+SCENARIOS = {
+    "lines": Scenario(make_home, apply_lines, check_lines),
+    "skill": Scenario(empty_home, apply_skill, check_skill),
+    "manifest": Scenario(make_home, apply_manifest, check_manifest),
+    "parked": Scenario(empty_home, apply_parked_first, check_skill),
+}
