@@ -49,6 +49,8 @@ class Dataset:
     """Log: line → (identity bytes, µs); raises `MalformedRecord` for a line that cannot be keyed."""
     readable: Callable[[bytes], bool] = lambda line: True
     """Log: whether mur certainly reads this line; anything else is parked (SEMANTICS §4.3)."""
+    kind_of: Callable[[bytes], str | None] = lambda line: None
+    """Log: the kind of a line that is unreadable only because mur, as we know it, has no such kind."""
     updated_at: Callable[[bytes], int | None] = lambda value: None
     """Register: the value's own time in µs, if it carries one."""
     lock: LogLock = LogLock.ITSELF
@@ -84,6 +86,7 @@ DATASETS: tuple[Dataset, ...] = (
         Kind.LOG,
         identity=_skill_identity,
         readable=skills.readable_by_mur,
+        kind_of=skills.unknown_kind,
         manifest=("skill.yaml", "skill.md"),
         stats="stats.json",
     ),

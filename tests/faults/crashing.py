@@ -1,9 +1,8 @@
 """A child process that dies by SIGKILL at the n-th thing it does to the disk.
 
-Run as `python -m tests.faults.crashing SCENARIO N FOLDER`: carries out a scenario on the replica
-in FOLDER and kills itself before, after or in the middle of the n-th call that changes the disk. Exit status 0
-means that the scenario had fewer steps. Nothing in the product knows of this: the operating system's
-calls are wrapped here, from outside.
+It carries out a scenario on a replica and kills itself before, after or in the middle of the n-th
+call that changes the disk. Nothing in the product knows of this: the operating system's calls are
+wrapped here, from outside.
 """
 
 from __future__ import annotations
@@ -11,10 +10,10 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from fleetsync import files
 from tests.faults import scenarios
@@ -82,12 +81,12 @@ def arm(fuse: Fuse) -> None:
     sqlite3.connect = lambda *arguments, **named: connect(*arguments, factory=Connection, **named)  # type: ignore[assignment]
 
 
-def main() -> None:
-    """Carry out the scenario with the fuse lit."""
-    scenario, points, folder = sys.argv[1:]
-    arm(Fuse(int(points)))
-    scenarios.SCENARIOS[scenario].act(scenarios.opened(Path(folder)))
-
-
-if __name__ == "__main__":
-    main()
+def live(scenario: str, points: int, folder: Path) -> NoReturn:
+    """Carry out the scenario in this (forked) process with the fuse lit; never returns."""
+    try:
+        arm(Fuse(points))
+        scenarios.SCENARIOS[scenario].act(scenarios.opened(folder))
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)

@@ -162,6 +162,18 @@ def readable_by_mur(line: bytes) -> bool:
     return is_day(written[2][:10])
 
 
+def unknown_kind(line: bytes) -> str | None:
+    """The kind of a well-formed event that mur, as we know it, does not have; None for any other line.
+
+    A mur that writes such a kind itself reads it too (SEMANTICS §4.3).
+    """
+    try:
+        event = read_event(line)
+    except MalformedRecord:
+        return None
+    return event.kind if isinstance(event, OpaqueEvent) and _RFC3339.fullmatch(event.ts.text) else None
+
+
 def _plainly_readable(line: bytes) -> bool:
     try:
         value = strictjson.parse(line)

@@ -60,6 +60,8 @@ class Logs:
     """All log files of one home; single-threaded. Knows lines, not why they may be written."""
 
     def __init__(self, journal: Journal, index: Index) -> None:
+        self.wrote_here: Callable[[Dataset, Sequence[bytes]], None] = lambda _row, _bodies: None
+        """Told of lines that another program on this device has written."""
         self._journal = journal
         self._index = index
         self._states: dict[str, FileState] = {state.path: state for state in index.files()}
@@ -133,7 +135,7 @@ class Logs:
             position += len(whole)
             lines, malformed = lines + len(found) + bad, malformed + bad
             with self._index.transaction():
-                new, clashes = self._insert(fd, path, found, relocating=relocating)
+                new, clashes = self._insert(fd, path, row, found, relocating=relocating)
                 collisions += clashes
                 size = min(position, look.size) if position >= look.size else position
                 self._set_state(
@@ -174,7 +176,7 @@ class Logs:
         return data[:cut]
 
     def _insert(
-        self, fd: int, path: str, found: list[tuple[Key, jsonl.Line]], *, relocating: bool
+        self, fd: int, path: str, row: Dataset, found: list[tuple[Key, jsonl.Line]], *, relocating: bool
     ) -> tuple[bool, int]:
         """Make the lines members; returns whether any was new, and how many collide with another."""
         fresh: dict[bytes, tuple[Key, jsonl.Line]] = {}
@@ -191,10 +193,10 @@ class Logs:
         if parked:
             self._journal.unpark(parked)
         repeated += [] if relocating else [fresh[i] for i in known if i not in parked]
-        self._add(path, [pair for i, pair in fresh.items() if i not in known])
+        self._add(path, row, [pair for i, pair in fresh.items() if i not in known])
         return len(known) < len(fresh), self._collisions(fd, repeated)
 
-    def _add(self, path: str, pairs: list[tuple[Key, jsonl.Line]]) -> None:
+    def _add(self, path: str, row: Dataset, pairs: list[tuple[Key, jsonl.Line]]) -> None:
         if not pairs:
             return
         origins = (
@@ -202,7 +204,9 @@ class Logs:
             if self._journal.has_ledger(path)
             else {}
         )
-        self._journal.note_local(path, [key.id for key, _ in pairs if key.id not in origins])
+        local = [(key, line) for key, line in pairs if key.id not in origins]
+        self._journal.note_local(path, [key.id for key, _ in local])
+        self.wrote_here(row, [line.body for _, line in local])
         self._index.add([_entry(path, key, line, origins.get(key.id)) for key, line in pairs])
 
     def _collisions(self, fd: int, repeated: list[tuple[Key, jsonl.Line]]) -> int:

@@ -48,6 +48,7 @@ from fleetsync.replica.counting import STATS, Counting
 from fleetsync.replica.history import History
 from fleetsync.replica.index import IN_JOURNAL, Entry, Index
 from fleetsync.replica.journal import HistoryEntry, Journal, ParkedLine
+from fleetsync.replica.kinds import Kinds
 from fleetsync.replica.layout import Home, Look, Seen, look_of
 from fleetsync.replica.logs import Logs, NewLine
 from fleetsync.replica.registers import Applied, Change, Clock, Member, Registers
@@ -104,6 +105,8 @@ class Replica:
         self._registers = Registers(device, self._journal, self.history, clock, around.token)
         self._counting = Counting(self._journal, around.time, around.token)
         self._logs = Logs(self._journal, self._index)
+        self._kinds = Kinds(self._journal)
+        self._logs.wrote_here = self._kinds.learn
         self._tally = _Tally()
         self._collided: set[bytes] = set()
         self._watched = False
@@ -286,6 +289,8 @@ class Replica:
         if seen.row.kind is Kind.LOG:
             if self._logs.changed(seen.path, seen.look):
                 self._logs.read(root, seen.path, seen.row)
+            if self._kinds.grew():
+                self._unpark_all(root)
         elif self._registers.changed(seen.path, seen.look):
             self._follow(self._registers.scan(root, seen, watched=self._watched))
             self._bring(root, seen.path)
@@ -375,7 +380,7 @@ class Replica:
     ) -> None:
         """Write what may be written, park the rest; then count."""
         alive = _has_manifest(root, path, row)
-        writable = [line for line in lines if alive and row.readable(line.body)]
+        writable = [line for line in lines if alive and self._kinds.readable(row, line.body)]
         reason = UNREADABLE if alive else NO_MANIFEST
         written = {line.key.id for line in writable}
         self._park(path, [line for line in lines if line.key.id not in written], reason, origin)
@@ -430,7 +435,7 @@ class Replica:
         """Write the parked lines of a log that may be written now."""
         if not _has_manifest(root, path, row):
             return
-        lines = [line for line in self._journal.parked(path) if row.readable(line.body)]
+        lines = [line for line in self._journal.parked(path) if self._kinds.readable(row, line.body)]
         for origin in dict.fromkeys(line.origin for line in lines):
             mine = [line for line in lines if line.origin == origin]
             new = [NewLine(Key(line.ts, line.id), line.body) for line in mine]

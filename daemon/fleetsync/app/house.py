@@ -1,0 +1,304 @@
+"""`House`: the running daemon's parts, joined; what a command or a peer asks is handed to the part
+that answers it (the `Daemon` port of `web/`). Decides nothing itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import anyio
+import anyio.to_thread
+import msgspec
+from anyio.abc import TaskStatus
+
+from fleetsync import __version__
+from fleetsync.app import logs
+from fleetsync.app.hints import Hints
+from fleetsync.app.trust import FleetMilestones, FleetRoster
+from fleetsync.config import Settings
+from fleetsync.devices import notary
+from fleetsync.devices.identity import Identity
+from fleetsync.devices.notes import PeerNote
+from fleetsync.devices.trust import Fleet
+from fleetsync.errors import BrokenConfig, NotFound
+from fleetsync.merge.register import Stamp
+from fleetsync.ports import Alert
+from fleetsync.records.names import DeviceId, ReplicaPath, require_name
+from fleetsync.replica.journal import HistoryEntry
+from fleetsync.replica.replica import Replica
+from fleetsync.replica.watcher import Watcher
+from fleetsync.sync import status as documents
+from fleetsync.sync import wake
+from fleetsync.sync.engine import Engine
+from fleetsync.sync.exchange import Ending
+from fleetsync.sync.link import PeerSettings
+from fleetsync.sync.local import Card, LocalDevice
+from fleetsync.sync.offload import Desk
+from fleetsync.sync.status import Device
+from fleetsync.web.daemon import Document, Paired
+from fleetsync.wire import sockets
+from fleetsync.wire.client import HttpPeer
+from fleetsync.wire.listener import Listener
+from fleetsync.wire.peer import Peer
+from fleetsync.wire.server import application
+
+logger = logging.getLogger(__name__)
+
+TEND_SECONDS = 60.0
+"""How often notes are written and the watcher is looked after."""
+Reload = Callable[[], Settings]
+"""Reads the settings again; raises `BrokenConfig`."""
+RETRY_SECONDS = 0.5
+"""Between two tries of `sync --wait`."""
+DAY = 86_400_000_000  # µs
+
+
+class House:
+    """One running daemon. Create it inside the event loop and `run` it once; `stopped` ends it."""
+
+    def __init__(
+        self, settings: Settings, reload: Reload, identity: Identity, fleet: Fleet, replica: Replica
+    ) -> None:
+        self.settings = settings
+        self.device = identity.device
+        self.stopped = anyio.Event()
+        self._reload = reload
+        self._identity = identity
+        self._fleet = fleet
+        self._replica = replica
+        self._desk = Desk(replica)
+        self._listener = Listener(application(self._for_peer), identity, met=self._met)
+
+    # --- running ------------------------------------------------------------------------------------
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Open the port, read home, begin with every peer; `started` once all of it serves."""
+        await self._listener.start(sockets.parse_address(self.settings.config.device.listen))
+        self._roster = FleetRoster(
+            self._fleet, self._name(), self._listener.addresses[0].port, self._trust_changed
+        )
+        self._local = self._local_device()
+        address_hints = wake.AddressHints()
+        self._engine = Engine(
+            self._local,
+            self._connect,
+            FleetMilestones(self._fleet),
+            purge=self._purge,
+            watch=lambda tell: wake.watch(tell, hint=address_hints.wait),
+        )
+        self._watcher = Watcher(self.settings.home, Hints(self._engine.touched).post)
+        try:
+            async with anyio.create_task_group() as tasks:
+                await anyio.to_thread.run_sync(self._watcher.start)
+                await self._engine.sweep()
+                await tasks.start(self._engine.run)
+                await self._trust_changed()
+                tasks.start_soon(self._tend)
+                task_status.started()
+        finally:
+            address_hints.close()
+
+    async def aclose(self) -> None:
+        """Let go of callers and of the watcher's threads."""
+        await self._listener.aclose()
+        await anyio.to_thread.run_sync(self._watcher.stop)
+
+    def _local_device(self) -> LocalDevice:
+        return LocalDevice(
+            card=Card(self.device, self._name(), self._fleet.instance),
+            desk=self._desk,
+            roster=self._roster,
+            wall=time.time,
+            monotonic=time.monotonic,
+            random=random.random,
+            meet=lambda device, instance: self._fleet.note_instance(device, instance, ()),
+        )
+
+    def _name(self) -> str:
+        return self.settings.config.device.name or socket.gethostname().partition(".")[0] or "unnamed"
+
+    async def _tend(self) -> None:
+        while True:
+            await anyio.sleep(TEND_SECONDS)
+            await anyio.to_thread.run_sync(self._fleet.flush)
+            await anyio.to_thread.run_sync(self._watcher.tend)
+
+    async def _purge(self) -> None:
+        history = self.settings.config.history
+        await self._desk.call(lambda _: self._replica.history.purge(history.keep, history.days * DAY))
+
+    @property
+    def listen(self) -> str:
+        """Where peers reach this device."""
+        return ", ".join(str(address) for address in self._listener.addresses[:1])
+
+    async def items(self) -> int:
+        """How many members the set has."""
+        return (await self._desk.head()).count
+
+    # --- peers ----------------------------------------------------------------------------------------
+
+    def _for_peer(self, device: DeviceId) -> Peer:
+        return self._engine.responder(device)
+
+    def _met(self, device: DeviceId, host: str) -> None:
+        self._roster.met(device, host)
+
+    def _connect(self, device: DeviceId) -> Peer:
+        certificate = self._fleet.trusted()[device]
+        return HttpPeer(
+            certificate,
+            self._identity,
+            lambda: [sockets.parse_address(text) for text in self._addresses(device)],
+            name=self._note(device).title,
+        )
+
+    def _note(self, device: DeviceId) -> PeerNote:
+        return self._fleet.peer(device)
+
+    def _addresses(self, device: DeviceId) -> list[str]:
+        """Where to try: what the configuration says first, then where it was met."""
+        note = self._note(device)
+        fixed = self.settings.config.peers
+        chosen = [str(a) for key in (device, note.alias, note.name) if key for a in fixed.get(key, ())]
+        return list(dict.fromkeys([*chosen, *note.addresses]))
+
+    async def _trust_changed(self) -> None:
+        """The listener and the engine follow the fleet."""
+        trusted = self._fleet.trusted()
+        self._listener.trust(trusted)
+        for view in self._engine.peers():
+            if view.device not in trusted:
+                await self._engine.remove_peer(view.device)
+        for note in self._fleet.peers():
+            self._engine.add_peer(note.device, PeerSettings(note.title, note.direction, note.paused))
+
+    # --- what commands ask (the `Daemon` port) --------------------------------------------------------
+
+    async def status(self) -> Document:
+        """See `Daemon.status`."""
+        view = await self._engine.view()
+        addresses = {peer.device: self._addresses(peer.device) for peer in view.peers}
+        me = Device(self.device, self._name(), __version__, self.listen, str(self.settings.home))
+        document = documents.status_document(me, view, addresses, time.time())
+        if self._watcher.trouble:
+            alert = Alert("not-watched", "Changes are found late.", self._watcher.trouble, "fleetsync doctor")
+            document["alerts"].append(msgspec.to_builtins(alert))
+        return document
+
+    async def peers(self) -> Sequence[Document]:
+        """See `Daemon.peers`."""
+        peers: list[Document] = (await self.status())["peers"]
+        return peers
+
+    async def pause(self, peer: str) -> Document:
+        """See `Daemon.pause`."""
+        device = self._fleet.find(peer).device
+        await anyio.to_thread.run_sync(self._fleet.pause, device)
+        await self._engine.pause(device)
+        return await self._peer_document(device)
+
+    async def resume(self, peer: str) -> Document:
+        """See `Daemon.resume`."""
+        device = self._fleet.find(peer).device
+        await anyio.to_thread.run_sync(self._fleet.resume, device)
+        await self._engine.resume(device)
+        return await self._peer_document(device)
+
+    async def rename(self, peer: str, name: str) -> Document:
+        """See `Daemon.rename`."""
+        device = self._fleet.find(peer).device
+        note = await anyio.to_thread.run_sync(self._fleet.rename, device, name)
+        await self._engine.rename(device, note.title)
+        return await self._peer_document(device)
+
+    async def remove(self, peer: str) -> Document:
+        """See `Daemon.remove`."""
+        device = self._fleet.find(peer).device
+        document = await self._peer_document(device)
+        sign = notary.signer(await anyio.to_thread.run_sync(self._identity.key_path.read_bytes))
+        await anyio.to_thread.run_sync(self._fleet.remove, device, sign)
+        await self._trust_changed()
+        return document
+
+    async def adopt(self, paired: Paired) -> Document:
+        """See `Daemon.adopt`."""
+        note = await anyio.to_thread.run_sync(
+            self._fleet.pair, paired.certificate, paired.name, paired.addresses, paired.records
+        )
+        await self._engine.remove_peer(note.device)
+        await self._trust_changed()
+        return await self._peer_document(note.device)
+
+    async def _peer_document(self, device: DeviceId) -> Document:
+        found = [document for document in await self.peers() if document["id"] == device]
+        if not found:
+            raise NotFound(f"{device[:7]} is no peer of this device")
+        return found[0]
+
+    async def sync(self, peer: str | None, wait: float | None) -> AsyncIterator[Document]:
+        """See `Daemon.sync`."""
+        deadline = time.monotonic() + (wait or 0)
+        device = self._fleet.find(peer).device if peer else None
+        exchanges = await self._engine.sync_now(device)
+        while any(e.ending is not Ending.CONVERGED for e in exchanges) and time.monotonic() < deadline:
+            await anyio.sleep(RETRY_SECONDS)
+            exchanges = await self._engine.sync_now(device)
+        yield {"peers": [documents.exchange_document(exchange) for exchange in exchanges]}
+
+    async def dry_run(self, peer: str | None) -> Document:
+        """See `Daemon.dry_run`."""
+        device = self._fleet.find(peer).device if peer else None
+        exchanges = await self._engine.sync_now(device, dry_run=True)
+        return {"peers": [documents.preview_document(exchange) for exchange in exchanges]}
+
+    async def restore(self, path: ReplicaPath, version: int | None) -> Document:
+        """See `Daemon.restore`."""
+        return _entry(await self._desk.change(lambda _: self._replica.restore(path, version)))
+
+    async def keep_local(self, path: ReplicaPath) -> Document:
+        """See `Daemon.keep_local`."""
+        return _entry(await self._desk.change(lambda _: self._replica.keep_local(path)))
+
+    async def rebuild_stats(self, skill: str) -> None:
+        """See `Daemon.rebuild_stats`."""
+        log = f"skills/{require_name('skill', skill)}/events.jsonl"
+        await self._desk.call(lambda _: self._replica.rebuild_stats(log))
+
+    async def reload(self) -> None:
+        """See `Daemon.reload`. What cannot change while running is said in the log."""
+        settings = await anyio.to_thread.run_sync(self._reload)
+        if settings.config.device.listen != self.settings.config.device.listen:
+            logger.warning("[device] listen changes with the next start")
+        self.settings = settings
+        logs.configure(settings.config.log, os.environ)
+        self._roster.name = self._name()
+        self._local.card = Card(self.device, self._name(), self._fleet.instance)
+
+    async def reload_quietly(self) -> None:
+        """As `reload`; a broken file is logged and the last good settings stay."""
+        try:
+            await self.reload()
+        except BrokenConfig as error:
+            logger.warning("settings unchanged: %s", error)
+
+    async def stop(self) -> None:
+        """See `Daemon.stop`."""
+        self.stopped.set()
+
+
+def _entry(entry: HistoryEntry) -> Document:
+    """A row of the `history` document."""
+    return {**entry._asdict(), "at": documents.rfc3339(entry.at / 1e6), "stamp": _stamp(entry.stamp)}
+
+
+def _stamp(raw: bytes | None) -> Document | None:
+    if raw is None:
+        return None
+    stamp = msgspec.msgpack.decode(raw, type=Stamp)
+    return {"effective": stamp.effective, "hybrid": stamp.hybrid, "device": stamp.device}

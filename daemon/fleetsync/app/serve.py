@@ -1,0 +1,117 @@
+"""`serve`: the daemon from its first line to its last.
+
+Opens what must be opened once, in this order: logs, the state directory and its lock, the identity,
+the fleet, the control socket, the replica; closes it in the opposite order. Decides nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import anyio
+
+from fleetsync.app import logs
+from fleetsync.app.house import House, Reload
+from fleetsync.app.notify import Notifier
+from fleetsync.config import Settings
+from fleetsync.devices.identity import ensure_identity
+from fleetsync.devices.trust import Fleet
+from fleetsync.errors import AlreadyRunning
+from fleetsync.files import PRIVATE_FILE, ensure_private_dir
+from fleetsync.replica.replica import Replica, Surroundings
+from fleetsync.web.address import SOCKET_NAME
+from fleetsync.web.control import control_app
+from fleetsync.web.listener import Listener as ControlListener
+from fleetsync.web.listener import bind_control
+
+logger = logging.getLogger(__name__)
+
+
+def serve(settings: Settings, reload: Reload) -> None:
+    """Run the daemon in the foreground until it is told to stop.
+
+    Raises `AlreadyRunning`, `JournalDamaged`, `FleetDamaged`, `StorageFailed`.
+    """
+    logs.configure(settings.config.log, os.environ)
+    ensure_private_dir(settings.state_dir)
+    with _sole_use_of(settings.state_dir):
+        identity = ensure_identity(settings.state_dir)
+        fleet = Fleet.load(settings.state_dir, identity)
+        control = bind_control(settings.state_dir / SOCKET_NAME)
+        around = Surroundings(lambda: time.time_ns() // 1000, os.urandom)
+        skew = int(settings.config.clock.max_skew * 1e6)
+        replica = Replica(settings.home, settings.state_dir, identity.device, around, skew)
+        try:
+            anyio.run(_run, lambda: House(settings, reload, identity, fleet, replica), control)
+        finally:
+            replica.close()
+            fleet.flush()
+
+
+@contextmanager
+def _sole_use_of(state: Path) -> Iterator[None]:
+    """One daemon per state directory: the lock is the kernel's and dies with the process."""
+    fd = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise AlreadyRunning(f"another daemon already uses {state}") from error
+    finally:
+        os.close(fd)
+
+
+async def _run(build: Callable[[], House], control: socket.socket) -> None:
+    house = build()
+    notifier = Notifier.from_environment(os.environ, os.getpid())
+    listener = ControlListener(control_app(house), control, house.settings.state_dir / SOCKET_NAME)
+    await listener.start()
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_obey_signals, house, notifier)
+            await tasks.start(house.run)
+            await _announce(house, notifier)
+            tasks.start_soon(_keep_alive, notifier)
+            await house.stopped.wait()
+            notifier.stopping()
+            tasks.cancel_scope.cancel()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await listener.aclose()
+            await house.aclose()
+    logger.info("stopped")
+
+
+async def _announce(house: House, notifier: Notifier) -> None:
+    items = await house.items()
+    listen = house.listen
+    ready = f"fleetsync ready: device={house.device} listen={listen} home={house.settings.home} items={items}"
+    print(ready, file=sys.stderr, flush=True)  # noqa: T201 - the line that scripts wait for
+    notifier.ready(f"{items} items, listening on {listen}")
+
+
+async def _obey_signals(house: House, notifier: Notifier) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
+        async for number in received:
+            if number != signal.SIGHUP:
+                house.stopped.set()
+                continue
+            notifier.reloading(time.monotonic_ns())
+            await house.reload_quietly()
+            notifier.ready("settings read again")
+
+
+async def _keep_alive(notifier: Notifier) -> None:
+    """Tell the service manager that the loop still turns, if it wants to hear it."""
+    while (seconds := notifier.watchdog_seconds) is not None:
+        notifier.alive()
+        await anyio.sleep(seconds / 2)

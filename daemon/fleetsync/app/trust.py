@@ -1,0 +1,77 @@
+"""The fleet as the engine sees it: the roster to exchange, the milestones to remember, clones to refuse."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+
+import anyio.to_thread
+
+from fleetsync.devices.trust import Fleet
+from fleetsync.errors import NotFound
+from fleetsync.records.names import DeviceId
+from fleetsync.wire.messages import RosterOffer
+
+
+class FleetRoster:
+    """The `RosterBook` of sync over a `Fleet`. `changed` is awaited when trust has changed."""
+
+    def __init__(self, fleet: Fleet, name: str, port: int, changed: Callable[[], Awaitable[None]]) -> None:
+        self.name = name
+        self._fleet = fleet
+        self._port = port
+        self._changed = changed
+        self._hosts: dict[DeviceId, str] = {}
+
+    def met(self, device: DeviceId, host: str) -> None:
+        """A device has called from this host: there, at the port it is known by, it can be called."""
+        self._hosts[device] = host
+        ports = [address.rpartition(":")[2] for address in self._fleet.peer(device).addresses[:1]]
+        self._fleet.note_contact(device, time.time(), address=_at(host, int(ports[0])) if ports else "")
+
+    def digest(self) -> bytes:
+        """See `RosterBook.digest`."""
+        return self._fleet.digest()
+
+    def offer(self) -> RosterOffer:
+        """See `RosterBook.offer`."""
+        records, addresses = self._fleet.offer()
+        return RosterOffer(records, addresses, self.name, self._port)
+
+    async def take(self, offer: RosterOffer, sender: DeviceId) -> bool:
+        """See `RosterBook.take`; signatures are checked in a child process."""
+        changes = await anyio.to_thread.run_sync(self._fleet.take, offer.records)
+        self._fleet.note_addresses(offer.addresses)
+        host = self._hosts.get(sender)
+        address = _at(host, offer.port) if host and offer.port else ""
+        self._fleet.note_contact(sender, time.time(), address=address, name=offer.name)
+        if changes.added or changes.removed:
+            await self._changed()
+        return bool(changes.added or changes.removed)
+
+    def trusts(self, device: DeviceId) -> bool:
+        """See `RosterBook.trusts`."""
+        return device in self._fleet.trusted()
+
+
+class FleetMilestones:
+    """The `Milestones` of sync, kept in the fleet's notes."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    def converged_at(self, device: DeviceId) -> float | None:
+        """See `Milestones.converged_at`."""
+        try:
+            return self._fleet.peer(device).last_converged_at
+        except NotFound:
+            return None
+
+    def converged(self, device: DeviceId, at: float) -> None:
+        """See `Milestones.converged`; written by the next `Fleet.flush`."""
+        self._fleet.note_converged(device, at)
+
+
+def _at(host: str, port: int) -> str:
+    host = host.removeprefix("::ffff:")  # how a dual-stack socket shows an IPv4 caller
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

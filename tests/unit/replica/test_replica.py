@@ -1,0 +1,369 @@
+"""The replica's own promises: files in home, counts, parking, history, repair."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from fleetsync import files
+from fleetsync.errors import JournalDamaged, NotFound, StorageFailed
+from fleetsync.files import Folder
+from fleetsync.ports import END, START, Group, HomeState, Outcome
+from fleetsync.replica.replica import Replica, Surroundings
+from tests.faults.scenarios import (
+    LOCAL,
+    LOG,
+    MANIFEST,
+    ME,
+    NEWER,
+    NOW,
+    PEER,
+    REMOTE,
+    SKEW,
+    YAML,
+    make_home,
+    version_of,
+)
+
+SKILL = "skills/deploy"
+
+
+class Site:
+    """A home on disk, its replica, and a clock that can be turned."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.now = NOW
+        self.replica = self._open()
+
+    def _open(self) -> Replica:
+        around = Surroundings(lambda: self.now, os.urandom)
+        replica = Replica(self.folder / "home", self.folder / "state", ME, around, SKEW)
+        replica.scan(None)
+        return replica
+
+    def reopen(self) -> None:
+        self.replica.close()
+        self.replica = self._open()
+
+    def path(self, name: str) -> Path:
+        return self.folder / "home" / name
+
+    def give(self, path: str, *bodies: bytes) -> list[Outcome]:
+        return [verdict.outcome for verdict in self.replica.apply([Group(path, list(bodies))], PEER)]
+
+    def lines(self) -> list[bytes]:
+        return [each for each in self.path(LOG).read_bytes().split(b"\n") if each]
+
+    def stats(self) -> dict[str, object]:
+        return json.loads(self.path(f"{SKILL}/stats.json").read_bytes())
+
+    def members(self) -> set[bytes]:
+        return {item.key.id for page in self.replica.between(START, END) for item in page}
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    make_home(tmp_path)
+    site = Site(tmp_path)
+    yield site
+    site.replica.close()
+
+
+# --- counting -------------------------------------------------------------------------------------
+
+
+def test_stats_that_do_not_parse_are_left_alone_and_counted_into_once_mended(site: Site) -> None:
+    """A person's broken stats.json is not ours to replace; nothing is forgotten meanwhile."""
+    site.path(f"{SKILL}/stats.json").write_text("{ broken")
+    site.give(LOG, *REMOTE)
+    assert site.path(f"{SKILL}/stats.json").read_text() == "{ broken"
+    assert site.replica.condition().state is HomeState.DEGRADED
+    assert [alert.code for alert in site.replica.condition().alerts] == ["stats-unreadable"]
+    site.path(f"{SKILL}/stats.json").unlink()
+    site.replica.scan([f"{SKILL}/stats.json"])
+    assert site.stats()["usage_count"] == len(REMOTE)
+    assert site.replica.condition().state is HomeState.OK
+
+
+def test_stats_rebuilt_by_mur_begin_a_new_epoch(site: Site) -> None:
+    """When mur has overwritten the counters from its traces, the peers' lines are added again, once."""
+    site.give(LOG, *REMOTE[:10])
+    stats = site.stats()
+    assert stats["usage_count"] == 10
+    stats |= {"usage_count": 3, "rebuilt_from_trace_through": "2026-07-01T00:00:00Z"}
+    site.path(f"{SKILL}/stats.json").write_text(json.dumps(stats))
+    site.give(LOG, *REMOTE[10:12])
+    assert site.stats()["usage_count"] == 3 + 12
+    site.give(LOG, *REMOTE[12:14])
+    assert site.stats()["usage_count"] == 3 + 14
+
+
+def test_stats_that_vanished_are_counted_anew_from_what_peers_sent(site: Site) -> None:
+    """Local lines were mur's to count; the peers' lines come back in one write."""
+    site.give(LOG, *REMOTE)
+    site.path(f"{SKILL}/stats.json").unlink()
+    site.replica.scan(None)
+    assert site.stats()["usage_count"] == len(REMOTE)
+
+
+def test_counters_begin_again_under_a_peers_manifest_before_its_lines(site: Site) -> None:
+    """As mur does when the digest changes: the old counts do not mix with the new manifest's."""
+    site.give(LOG, *REMOTE[:10])
+    groups = [Group(LOG, REMOTE[10:13]), Group(YAML, [version_of(NEWER, 1, {}, NOW - 5)])]
+    site.replica.apply(groups, PEER)
+    assert site.stats()["usage_count"] == 3
+    assert site.stats()["skill_version"] == "1.1.0"
+
+
+def test_rebuilding_makes_the_counters_the_fold_of_the_log(site: Site) -> None:
+    """Local and remote lines, each once; what comes later is added as always."""
+    site.give(LOG, *REMOTE[:10])
+    site.replica.rebuild_stats(LOG)
+    assert site.stats()["usage_count"] == len(LOCAL) + 10
+    site.give(LOG, *REMOTE[10:])
+    assert site.stats()["usage_count"] == len(LOCAL) + len(REMOTE)
+
+
+# --- parking ----------------------------------------------------------------------------------------
+
+
+def test_lines_without_a_manifest_wait_for_it(site: Site) -> None:
+    """A directory without a manifest would be an invalid skill to mur; the lines are members all the same."""
+    before = len(site.members())
+    assert site.give("skills/other/events.jsonl", *REMOTE) == [Outcome.NEW] * len(REMOTE)
+    assert not site.path("skills/other").exists()
+    assert site.replica.condition().parked == len(REMOTE)
+    assert len(site.members()) == before + len(REMOTE)
+    site.give("skills/other/skill.yaml", version_of(MANIFEST, 1, {}, NOW - 5))
+    assert site.path("skills/other/events.jsonl").read_bytes().count(b"\n") == len(REMOTE)
+    assert site.replica.condition().parked == 0
+
+
+def test_a_kind_that_mur_here_does_not_know_is_parked_until_mur_writes_it(site: Site) -> None:
+    """One unknown line makes mur drop the whole log (SEMANTICS §4.3)."""
+    strange = b'{"kind":"praise","ts":"2026-06-01T00:00:00Z","device_id":"there"}'
+    assert site.give(LOG, strange) == [Outcome.NEW]
+    assert strange not in site.lines()
+    site.reopen()
+    assert site.replica.condition().parked == 1
+    with site.path(LOG).open("ab") as log:
+        log.write(b'{"kind":"praise","ts":"2026-06-01T00:00:09Z","device_id":"here"}\n')
+    site.replica.scan([LOG])
+    assert strange in site.lines()
+    assert site.replica.condition().parked == 0
+
+
+# --- registers --------------------------------------------------------------------------------------
+
+
+def test_an_edit_at_the_instant_of_the_replacement_is_kept(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The names are exchanged, so what stood there is whole under another name, whoever wrote it."""
+    edited = MANIFEST + b"description: written just now\n"
+    exchange = Folder.exchange
+
+    def late(self: Folder, name: str, target: Folder, target_name: str) -> None:
+        site.path(YAML).write_bytes(edited)
+        exchange(self, name, target, target_name)
+
+    monkeypatch.setattr(Folder, "exchange", late)
+    site.give(YAML, version_of(NEWER, 1, {}, NOW - 5))
+    values = [site.replica.history.value(e.path, e.version)[1] for e in site.replica.history.entries()]
+    assert site.path(YAML).read_bytes() == NEWER
+    assert edited in values
+
+
+@pytest.mark.parametrize("link_only", [False, True])
+def test_the_loser_of_a_conflict_is_in_history_and_can_be_restored(
+    site: Site, link_only: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also on a filesystem that cannot exchange names; restoring is a new version that wins."""
+    if link_only:
+
+        def unsupported(*_: object) -> None:
+            raise OSError(22, "no such rename here")
+
+        monkeypatch.setattr(files, "_rename_with", unsupported)
+    site.path(YAML).chmod(0o640)
+    site.give(YAML, version_of(NEWER, 1, {}, NOW - 5))
+    assert site.path(YAML).read_bytes() == NEWER
+    assert site.path(YAML).stat().st_mode & 0o777 == 0o640
+    (entry,) = site.replica.history.entries(YAML)
+    assert entry.kind == "lost-conflict"
+    assert entry.from_device == ME
+    site.replica.restore(YAML, None)
+    assert site.path(YAML).read_bytes() == MANIFEST
+    assert site.give(YAML, version_of(NEWER, 1, {}, NOW - 5)) == [Outcome.SUPERSEDED]
+
+
+def test_a_loser_that_arrives_goes_to_history_without_touching_the_file(site: Site) -> None:
+    """Both devices keep the losing side of a conflict."""
+    older = MANIFEST.replace(b"2026-05-30", b"2025-01-01")
+    site.give(YAML, version_of(older, 1, {}, 5))
+    assert site.path(YAML).read_bytes() == MANIFEST
+    assert [entry.from_device for entry in site.replica.history.entries(YAML)] == [PEER]
+
+
+def test_keeping_the_local_side_wins_over_what_was_applied_elsewhere(site: Site) -> None:
+    """A person's word covers all that is known, held versions too."""
+    site.give(YAML, version_of(NEWER, 1, {}, NOW + 2 * SKEW))
+    assert site.replica.condition().held == 1
+    site.replica.keep_local(YAML)
+    assert site.replica.condition().held == 0
+    site.now += 3 * SKEW
+    site.replica.settle()
+    assert site.path(YAML).read_bytes() == MANIFEST
+
+
+def test_an_emptied_manifest_is_not_an_edit_yet(site: Site) -> None:
+    """Editors empty a file and then write it."""
+    before = site.members()
+    site.path(YAML).write_bytes(b"")
+    os.utime(site.path(YAML), ns=(NOW * 1000, NOW * 1000))
+    site.replica.scan([YAML])
+    assert site.members() == before
+    site.path(YAML).write_bytes(NEWER)
+    site.replica.scan([YAML])
+    assert site.members() != before
+
+
+def test_restoring_what_history_does_not_have_is_an_error(site: Site) -> None:
+    """It names the path."""
+    with pytest.raises(NotFound, match=YAML):
+        site.replica.restore(YAML, 99)
+
+
+def test_an_edit_made_while_the_daemon_was_down_follows_what_was_there(site: Site) -> None:
+    """It covers the version it replaced, and its time is the file's, not now (SEMANTICS §2.4)."""
+    site.replica.close()
+    site.path(YAML).write_bytes(NEWER)
+    os.utime(site.path(YAML), ns=(NOW * 1000 - 10**12, NOW * 1000 - 10**12))
+    site.replica = site._open()
+    (member,) = site.replica._registers.members(YAML)
+    assert member.version.value == NEWER
+    assert member.version.stamp.hybrid < NOW
+
+
+# --- files that are not as they should be -------------------------------------------------------------
+
+
+def test_a_replaced_log_is_read_again_and_refilled(site: Site) -> None:
+    """Lines that vanished from the file are asked for again and written once."""
+    site.give(LOG, *REMOTE)
+    other = site.path(f"{SKILL}/other")
+    other.write_bytes(LOCAL[0] + b"\n" + REMOTE[3] + b"\n")
+    other.replace(site.path(LOG))
+    site.replica.scan([LOG])
+    assert site.give(LOG, *LOCAL, *REMOTE).count(Outcome.NEW) == len(LOCAL) + len(REMOTE) - 2
+    assert sorted(site.lines()) == sorted(LOCAL + REMOTE)
+    assert site.stats()["usage_count"] == len(REMOTE)
+
+
+def test_a_missing_log_alone_is_damage_and_is_refilled(site: Site) -> None:
+    """Its lines are asked for again; nothing is counted twice."""
+    site.give(LOG, *REMOTE)
+    site.path(LOG).unlink()
+    site.replica.scan([LOG])
+    site.give(LOG, *LOCAL, *REMOTE)
+    assert sorted(site.lines()) == sorted(LOCAL + REMOTE)
+    assert site.stats()["usage_count"] == len(REMOTE)
+
+
+def test_glued_and_torn_lines_stay_and_their_good_records_are_members(site: Site) -> None:
+    """What another program broke is left where it is, counted, and read as far as it can be."""
+    with site.path(LOG).open("ab") as log:
+        log.write(REMOTE[0] + REMOTE[1] + b"\n" + REMOTE[2][:40] + b"\n")
+    before = len(site.members())
+    site.replica.scan([LOG])
+    assert len(site.members()) == before + 2
+    assert site.replica.condition().malformed == 1
+    assert REMOTE[2][:40] in site.lines()
+
+
+def test_a_skill_that_is_a_symlink_is_left_alone(site: Site, tmp_path: Path) -> None:
+    """A link may lead out of home: nothing below it is read or written."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "skill.yaml").write_bytes(MANIFEST)
+    site.path("skills/linked").symlink_to(outside)
+    before = site.members()
+    site.replica.scan(None)
+    site.give("skills/linked/events.jsonl", *REMOTE)
+    assert {item.name for item in outside.iterdir()} == {"skill.yaml"}
+    assert len(site.members()) == len(before) + len(REMOTE)
+
+
+@contextmanager
+def files_limited_to(size: int) -> Iterator[None]:
+    """No file may grow beyond `size`: the kernel then takes part of a write, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_that_takes_half_a_batch_leaves_only_whole_lines(site: Site) -> None:
+    """The error names the file; the log has no torn line; the next try succeeds."""
+    padding = b"\n" * 2_000_000
+    with site.path(LOG).open("ab") as log:
+        log.write(padding)
+    site.replica.scan([LOG])
+    size = site.path(LOG).stat().st_size
+    with files_limited_to(size + 500), pytest.raises(StorageFailed, match=r"events\.jsonl"):
+        site.give(LOG, *REMOTE)
+    assert sorted(site.lines()) == sorted(LOCAL)
+    site.give(LOG, *REMOTE)
+    assert sorted(site.lines()) == sorted(LOCAL + REMOTE)
+    assert site.stats()["usage_count"] == len(REMOTE)
+
+
+# --- the index and the journal --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("damage", ["delete", "garbage"])
+def test_the_index_is_a_cache(site: Site, damage: str) -> None:
+    """Deleted or damaged, it costs one scan: the same set, the same counts."""
+    site.give(LOG, *REMOTE)
+    site.give("skills/other/events.jsonl", *REMOTE)
+    before, stats = site.members(), site.stats()
+    site.replica.close()
+    index = site.folder / "state/index.db"
+    for name in ("index.db-wal", "index.db-shm"):
+        (site.folder / "state" / name).unlink(missing_ok=True)
+    index.unlink() if damage == "delete" else index.write_bytes(os.urandom(50_000))
+    site.replica = site._open()
+    assert site.members() == before
+    assert site.give(LOG, *REMOTE) == [Outcome.KNOWN] * len(REMOTE)
+    assert site.stats() == stats
+
+
+def test_a_damaged_journal_stops_the_daemon(site: Site) -> None:
+    """It holds what cannot be computed again, so nothing is made up in its place."""
+    site.replica.close()
+    (site.folder / "state/journal.db").write_bytes(os.urandom(50_000))
+    with pytest.raises(JournalDamaged, match=r"journal\.db"):
+        site._open()
+
+
+def test_a_home_that_is_gone_is_missing_and_nothing_is_deleted(site: Site) -> None:
+    """Absence is not deletion: the set stays, and home is not made again."""
+    before = site.members()
+    site.path("").rename(site.folder / "away")
+    site.replica.scan(None)
+    assert site.replica.condition().state is HomeState.MISSING
+    assert site.replica.head().count == len(before)
+    site.reopen()
+    assert not site.path("").exists()
+    (site.folder / "away").rename(site.path(""))
+    site.replica.scan(None)
+    assert site.members() == before
