@@ -1,0 +1,65 @@
+# Everything a newcomer runs. `make demo` and `make test` need no earlier step: both build .venv first,
+# from requirements-dev.lock (every file by its hash), with uv where it is installed, else with pip.
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+UV ?= $(shell command -v uv 2>/dev/null)
+BIN := .venv/bin
+TESTS ?= tests
+
+.PHONY: help demo test check format bench venv lock clean
+
+help:
+	@echo "make demo    two daemons with throw-away homes pair, append, conflict and converge"
+	@echo "make test    the whole test suite (TESTS=path for a part of it)"
+	@echo "make check   style, types, import floors, and the documents held against the code"
+	@echo "make format  let ruff lay out the code"
+	@echo "make bench   the budgets, measured, into docs/performance.md"
+	@echo "make lock    write the lock files anew after a change in pyproject.toml (needs uv)"
+
+demo: venv
+	$(BIN)/fleetsync demo
+
+test: venv
+	$(BIN)/python -m pytest -n 2 $(TESTS)
+
+check: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/docs
+
+format: venv
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: venv
+	$(BIN)/python -m bench
+
+venv: .venv/.stamp
+
+.venv/.stamp: requirements-dev.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed (PYTHON=/path/to/python)" >&2; exit 1; }
+ifeq ($(UV),)
+	test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+else
+	test -x $(BIN)/python || $(UV) venv --quiet --clear --python $(PYTHON) .venv
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+endif
+	touch $@
+
+# The hashes of all files of each version, so that one lock serves every platform and Python we support.
+# Existing pins are kept; LOCKFLAGS=--upgrade moves them.
+LOCK = uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--custom-compile-command "make lock" $(LOCKFLAGS) pyproject.toml
+
+lock:
+	$(LOCK) --output-file requirements.lock
+	$(LOCK) --all-extras --group dev --constraint requirements.lock --output-file requirements-dev.lock
+
+clean:
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

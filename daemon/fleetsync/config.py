@@ -1,0 +1,308 @@
+"""Settings: what a person chose, by flag, environment or file, and the defaults under them.
+
+A pure reading of text into frozen values; the one file it opens is the config file, and nobody below
+this floor imports it: `app.py` hands each part the values it needs. It refuses what it does not know:
+an unknown key, a wrong type or a value out of bounds raises `BrokenConfig` naming file, line and key.
+Each setting is found in this order: flag, environment, file, default. Durations are in seconds. Every
+key stands with its default in config.example.toml. Implements DESIGN §10–11, docs/cli.md "Defaults".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import msgspec
+
+from fleetsync.errors import BrokenConfig
+
+MAX_PORT = 65_535
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["text", "json"]
+
+
+class Address(str):
+    """`HOST:PORT` or `[V6]:PORT`, checked when it is made (raises `ValueError`); the port is 0 … 65535."""
+
+    __slots__ = ()
+
+    _FORM = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([^\s:\[\]/@]+)):(\d{1,5})")
+
+    def __new__(cls, text: str) -> Self:
+        """The address in this text."""
+        match = cls._FORM.fullmatch(text)
+        if match is None or int(match[3]) > MAX_PORT:
+            raise ValueError(f"{text[:80]!r} is not HOST:PORT")
+        return super().__new__(cls, text)
+
+    @property
+    def host(self) -> str:
+        """The name or number, an IPv6 address without its brackets."""
+        return self.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """The port; 0 means a free one."""
+        return int(self.rpartition(":")[2])
+
+
+class OptionalAddress(Address):
+    """An address, or empty text where none is chosen."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        """The address in this text, which may be empty."""
+        return super().__new__(cls, text) if text else str.__new__(cls)
+
+
+# --- the file: one class per section -------------------------------------------------------------
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of the file in which every key is known."""
+
+
+class Device(Section, frozen=True):
+    """`[device]`: how this device appears to others."""
+
+    name: Annotated[str, msgspec.Meta(max_length=64)] = ""  # empty: the short host name
+    listen: Address = Address("[::]:8473")
+
+
+class Pair(Section, frozen=True):
+    """`[pair]`: where a code is taken while one is offered."""
+
+    listen: OptionalAddress = OptionalAddress("")  # empty: the host of [device] listen, a free port
+
+
+class Log(Section, frozen=True):
+    """`[log]`: what the daemon says."""
+
+    level: LogLevel = "info"
+    format: LogFormat = "text"
+    file: str = ""  # empty: stderr; else a file that the daemon rotates
+
+
+class Sync(Section, frozen=True):
+    """`[sync]`: how soon things happen, in seconds."""
+
+    quiet: Annotated[float, msgspec.Meta(ge=0.005, le=5)] = 0.05
+    push: Annotated[float, msgspec.Meta(ge=0.01, le=60)] = 0.25
+    sweep: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 60.0
+    exchange: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 300.0
+    stale: Annotated[float, msgspec.Meta(ge=60, le=31_536_000)] = 86_400.0
+
+
+class Clock(Section, frozen=True):
+    """`[clock]`: how far ahead a stamp may be before it is held, in seconds."""
+
+    max_skew: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 600.0
+
+
+class History(Section, frozen=True):
+    """`[history]`: a version goes when it is older than `days` and `keep` newer ones of its path exist."""
+
+    keep: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 20
+    days: Annotated[int, msgspec.Meta(ge=1, le=36_500)] = 90
+
+
+class Config(Section, frozen=True):
+    """The whole file. `peers` maps a device id (or the name it has here) to addresses to try first."""
+
+    device: Device = Device()
+    pair: Pair = Pair()
+    log: Log = Log()
+    sync: Sync = Sync()
+    clock: Clock = Clock()
+    history: History = History()
+    peers: dict[str, list[Address]] = {}
+
+
+# --- reading it ------------------------------------------------------------------------------------
+
+
+def decode(text: str, name: str) -> Config:
+    """The config in this TOML text; raises `BrokenConfig` that begins with `name`, line and key."""
+    try:
+        return msgspec.toml.decode(text, type=Config, dec_hook=_from_text)
+    except msgspec.ValidationError as error:
+        raise BrokenConfig(_explain(text, name, str(error))) from error
+    except msgspec.DecodeError as error:
+        what, line = _split(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", str(error))
+        raise BrokenConfig(f"{name}, line {line or text.count(chr(10)) + 1}: {what}") from error
+
+
+def read(path: Path) -> Config:
+    """The config in this file, all defaults if there is none; raises `BrokenConfig`."""
+    try:
+        return decode(path.read_bytes().decode(), str(path))
+    except FileNotFoundError:
+        return Config()
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise BrokenConfig(f"{path}, line {line}: this is not UTF-8 text") from error
+    except OSError as error:
+        raise BrokenConfig(f"{path}: {error.strerror}") from error
+
+
+def _from_text(kind: type, value: Any) -> Any:
+    if isinstance(value, str) and issubclass(kind, Address):
+        return kind(value)
+    raise ValueError(f"{str(value)[:80]!r} is not HOST:PORT")
+
+
+def _explain(text: str, name: str, message: str) -> str:
+    """`FILE, line N, SECTION.KEY: what is wrong`, from msgspec's message with its `$.path`."""
+    what, where = _split(r"(.*?) - at `(?:key in )?\$\.?(.*)`", message)
+    where = re.sub(r"\[.*?\]", "", where)
+    if unknown := re.search(r"unknown field `(.*)`", what):
+        where, what = f"{where}.{unknown[1]}".strip("."), "there is no such key"
+    what = what.replace("Invalid enum value", "unknown value")
+    line = find_line(text, tuple(where.split(".")), _quoted(what))
+    place = f"{name}, line {line}" if line else name
+    return f"{place}, {where}: {what[:1].lower()}{what[1:]}".replace("`", "")
+
+
+def _split(pattern: str, message: str) -> tuple[str, str]:
+    match = re.fullmatch(pattern, message, re.DOTALL)
+    return (match[1], match[2] or "") if match else (message, "")
+
+
+def _quoted(message: str) -> str:
+    """The value that a message of `Address` quotes: it finds the line inside `[peers]`."""
+    match = re.match(r"'(.*)' is not HOST:PORT", message)
+    return match[1] if match else ""
+
+
+_HEADER = re.compile(r"\s*\[+\s*([^\]]*?)\s*\]+")
+_KEY = re.compile(r"\s*([\w.\-\"' ]+?)\s*=")
+
+
+def find_line(text: str, path: tuple[str, ...], value: str = "") -> int | None:
+    """The 1-based line on which the key at this path is set, else where its table begins, else None.
+
+    With a `value`, a line inside the table that holds it comes first.
+    """
+    table: tuple[str, ...] = ()
+    fallback = None
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := _HEADER.match(line):
+            table = _parts(header[1])
+        key = _KEY.match(line)
+        here = table + _parts(key[1]) if key and not header else table
+        if here == path and not value:
+            return number
+        if value and any(f"{q}{value}{q}" in line for q in "\"'") and here[: len(path)] == path:
+            return number
+        if fallback is None and here and here == path[: len(here)]:
+            fallback = number
+    return fallback
+
+
+def _parts(dotted: str) -> tuple[str, ...]:
+    return tuple(part.strip().strip("\"'") for part in dotted.split("."))
+
+
+# --- settings: the file with flags and environment on top ------------------------------------------
+
+
+class Flags(msgspec.Struct, frozen=True):
+    """What was said on the command line; None where nothing was."""
+
+    home: str | None = None
+    state_dir: str | None = None
+    config: str | None = None
+    listen: str | None = None
+    log_level: str | None = None
+    log_file: str | None = None
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """Where everything is, and the config with flags and environment already applied."""
+
+    home: Path
+    state_dir: Path
+    config_file: Path
+    config: Config
+
+    @classmethod
+    def load(cls, flags: Flags, environ: Mapping[str, str], platform: str) -> Settings:
+        """The settings of this process; raises `BrokenConfig`.
+
+        `platform` is `sys.platform`. A config file that a flag names must exist; elsewhere its
+        absence means defaults. Paths come back absolute, symlinks unresolved.
+        """
+        state_dir = state_directory(flags, environ, platform)
+        config_file = config_path(flags, environ, platform)
+        if flags.config and not config_file.exists():
+            raise BrokenConfig(f"{config_file}: there is no such file")
+        return cls(
+            home=home_directory(flags, environ),
+            state_dir=state_dir,
+            config_file=config_file,
+            config=_override(read(config_file), flags, environ),
+        )
+
+
+def home_directory(flags: Flags, environ: Mapping[str, str]) -> Path:
+    """The tree that is synced: flag, `MUR_HOME`, `~/.mur`."""
+    chosen = flags.home or environ.get("MUR_HOME")
+    return _absolute(chosen) if chosen else _user_home(environ) / ".mur"
+
+
+def state_directory(flags: Flags, environ: Mapping[str, str], platform: str) -> Path:
+    """Where this device keeps its state: flag, `FLEETSYNC_STATE_DIR`, the platform's place for it."""
+    if chosen := flags.state_dir or environ.get("FLEETSYNC_STATE_DIR"):
+        return _absolute(chosen)
+    if platform == "darwin":
+        return _user_home(environ) / "Library/Application Support/fleetsync"
+    return _xdg(environ, "XDG_STATE_HOME", ".local/state") / "fleetsync"
+
+
+def config_path(flags: Flags, environ: Mapping[str, str], platform: str) -> Path:
+    """The config file: flag, `FLEETSYNC_CONFIG`, the platform's place for it."""
+    if chosen := flags.config or environ.get("FLEETSYNC_CONFIG"):
+        return _absolute(chosen)
+    if platform == "darwin":
+        return state_directory(flags, environ, platform) / "config.toml"
+    return _xdg(environ, "XDG_CONFIG_HOME", ".config") / "fleetsync/config.toml"
+
+
+def _absolute(text: str) -> Path:
+    return Path(text).expanduser().absolute()
+
+
+def _user_home(environ: Mapping[str, str]) -> Path:
+    return _absolute(environ.get("HOME") or "~")
+
+
+def _xdg(environ: Mapping[str, str], name: str, default: str) -> Path:
+    """The directory that `name` holds; the XDG rules ignore one that is not absolute."""
+    chosen = Path(environ.get(name, ""))
+    return chosen if chosen.is_absolute() else _user_home(environ) / default
+
+
+def _override(config: Config, flags: Flags, environ: Mapping[str, str]) -> Config:
+    """The config with what flags and environment say instead of the file."""
+    replace = msgspec.structs.replace
+    if flags.listen:
+        config = replace(config, device=replace(config.device, listen=_listen("--listen", flags.listen)))
+    elif said := environ.get("FLEETSYNC_LISTEN"):
+        config = replace(config, device=replace(config.device, listen=_listen("FLEETSYNC_LISTEN", said)))
+    level, file = flags.log_level or config.log.level, flags.log_file or config.log.file
+    try:
+        log = msgspec.convert({**msgspec.structs.asdict(config.log), "level": level, "file": file}, Log)
+    except msgspec.ValidationError as error:
+        raise BrokenConfig(f"--log-level: {level!r} is not debug, info, warning or error") from error
+    return replace(config, log=log)
+
+
+def _listen(source: str, text: str) -> Address:
+    try:
+        return Address(text)
+    except ValueError as error:
+        raise BrokenConfig(f"{source}: {error}") from error
