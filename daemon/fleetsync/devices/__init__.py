@@ -1,0 +1,1 @@
+"""This device and the others: identity, pairing, trust (DESIGN §7)."""

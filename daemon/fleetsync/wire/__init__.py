@@ -1,0 +1,1 @@
+"""Talking to other devices: messages, their encoding, and HTTPS between paired devices."""

@@ -1,0 +1,311 @@
+"""`HttpPeer`: another device over HTTPS.
+
+Knows HTTP and the messages; where the device is and who it proves to be is `dialing`'s. The only module
+that imports httpx. Rule of the file: no foreign exception leaves it, everything has a deadline, what is
+read is bounded before it is kept, and a request that finds its kept connection closed is made again
+(each may be repeated without harm). Implements docs/protocol.md, "HTTP binding".
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
+from dataclasses import dataclass
+from typing import cast
+
+import anyio
+import httpcore
+
+# httpx imports its command line, and with it a terminal library, unless it is not to be had: 6 MB.
+sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
+
+import httpx  # noqa: E402 - only after the line above
+
+from fleetsync.devices.identity import Identity  # noqa: E402
+from fleetsync.devices.roster import device_of  # noqa: E402
+from fleetsync.errors import (  # noqa: E402
+    DishonestPeer,
+    MalformedMessage,
+    NotTrusted,
+    PeerError,
+    PeerInTrouble,
+    ProtocolMismatch,
+    TooLarge,
+    Unreachable,
+    Unresponsive,
+)
+from fleetsync.records.names import DeviceId  # noqa: E402
+from fleetsync.wire import codec, tls  # noqa: E402
+from fleetsync.wire.dialing import Dialer, HungUp, Traffic  # noqa: E402
+from fleetsync.wire.messages import (  # noqa: E402
+    MAX_ENCODED,
+    MAX_RECONCILE,
+    PROTOCOL_MAX,
+    PROTOCOL_MIN,
+    SILENCE_SECONDS,
+    Batch,
+    Frame,
+    Hello,
+    Receipt,
+    Refusal,
+    RosterOffer,
+    Want,
+)
+from fleetsync.wire.sockets import Address  # noqa: E402
+from fleetsync.wire.statuses import error_of  # noqa: E402
+
+MAX_CONNECTIONS = 8
+MAX_REFUSAL = 64 << 10
+IDLE_SECONDS = 600.0  # less than the listener's, so that this side is the one that lets go
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """In seconds, each for the whole of what it names."""
+
+    answer: float = 30.0  # connect, ask, and read a small answer or the head of a stream
+    offer: float = 120.0  # as above, with the other side writing up to 16 MiB to its disk
+    frame: float = 60.0  # from one frame of wanted items to the next
+    silence: float = SILENCE_SECONDS  # from one frame of a change stream to the next
+
+
+def agree(hello: Hello, name: str) -> int:
+    """The highest protocol version that both speak. Raises `ProtocolMismatch`, naming both ranges."""
+    version = min(hello.protocol_max, PROTOCOL_MAX)
+    if version < max(hello.protocol_min, PROTOCOL_MIN):
+        raise ProtocolMismatch(
+            f"{name} speaks protocol versions {hello.protocol_min} to {hello.protocol_max}, "
+            f"this device {PROTOCOL_MIN} to {PROTOCOL_MAX}"
+        )
+    return version
+
+
+class HttpPeer:
+    """A paired device that is called over HTTPS; implements `Peer`.
+
+    Needs no opening; after `aclose` the next call connects again. `traffic` counts all bytes on its
+    TCP connections; `reached` is the address at which it answered last.
+    """
+
+    def __init__(
+        self,
+        certificate: bytes,
+        own: Identity,
+        addresses: Callable[[], Sequence[Address]],
+        *,
+        name: str = "",
+        deadlines: Deadlines | None = None,
+    ) -> None:
+        self._device = device_of(certificate)
+        self._name = name or self._device[:7]
+        self.traffic = Traffic()
+        self._deadlines = deadlines or Deadlines()
+        context = tls.client_context(own, certificate)
+        self._dialer = Dialer(self._device, self._name, context, addresses, self.traffic)
+        self._client: httpx.AsyncClient | None = None
+        self._version = PROTOCOL_MIN
+
+    @property
+    def device(self) -> DeviceId:
+        """Who it is: the hash of the certificate that it must present."""
+        return self._device
+
+    @property
+    def reached(self) -> Address | None:
+        """The address at which it answered last, None if it never did."""
+        return self._dialer.reached
+
+    async def hello(self) -> Hello:
+        """Its state now, and agreement on a protocol version. See `Peer.hello`."""
+        # The path of this one request is the same in all versions: agreement begins with it.
+        hello = codec.decode(await self._ask("GET", "/v1/hello"), Hello)
+        if hello.device != self._device:
+            raise DishonestPeer(f"{self._name} claims to be {hello.device[:52]}")
+        self._version = agree(hello, self._name)
+        return hello
+
+    async def reconcile(self, message: bytes) -> bytes:
+        """See `Peer.reconcile`."""
+        if len(message) > MAX_RECONCILE:
+            raise TooLarge(f"a reconciliation message of {len(message)} bytes")
+        return await self._ask("POST", self._path("reconcile"), message, limit=MAX_RECONCILE)
+
+    async def offer(self, batch: Batch) -> Receipt:
+        """See `Peer.offer`."""
+        body = codec.encode(batch)
+        answer = await self._ask("POST", self._path("items"), body, seconds=self._deadlines.offer)
+        return codec.decode_receipt(answer)
+
+    async def roster(self, offer: RosterOffer) -> RosterOffer:
+        """See `Peer.roster`."""
+        return codec.decode(await self._ask("POST", self._path("roster"), codec.encode(offer)), RosterOffer)
+
+    def items(self, want: Want) -> AbstractAsyncContextManager[AsyncIterator[Batch]]:
+        """See `Peer.items`; more than `MAX_WANTED` ids or `MAX_SPANS` spans are refused there."""
+        return aclosing(self._items(want))
+
+    def changes(self) -> AbstractAsyncContextManager[AsyncIterator[Frame]]:
+        """See `Peer.changes`; `Unresponsive` after a silence of `SILENCE_SECONDS`."""
+        return aclosing(self._frames("GET", self._path("changes"), b"", self._deadlines.silence))
+
+    async def aclose(self) -> None:
+        """Drop its connections; idempotent."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    # --- how a request is made ---------------------------------------------------------------------
+
+    def _path(self, request: str) -> str:
+        return f"/v{self._version}/{request}"
+
+    async def _ask(
+        self, method: str, path: str, body: bytes = b"", *, limit: int = MAX_ENCODED, seconds: float = 0
+    ) -> bytes:
+        with self._translated(), anyio.fail_after(seconds or self._deadlines.answer):
+            answer = await self._start(method, path, body)
+            async with aclosing(answer):
+                return await _whole(answer, limit)
+
+    async def _items(self, want: Want) -> AsyncGenerator[Batch]:
+        path, body = self._path("items/get"), codec.encode(want)
+        async with aclosing(self._frames("POST", path, body, self._deadlines.frame)) as frames:
+            async for frame in frames:
+                if isinstance(frame, Batch):
+                    yield frame
+
+    async def _frames(self, method: str, path: str, body: bytes, seconds: float) -> AsyncGenerator[Frame]:
+        reader = codec.FrameReader()
+        with self._translated():
+            with anyio.fail_after(self._deadlines.answer):
+                answer = await self._start(method, path, body)
+            chunks = cast(AsyncGenerator[bytes], answer.aiter_raw())
+            async with aclosing(answer), aclosing(chunks):
+                while payload := await _next_payload(chunks, reader, seconds):
+                    yield codec.decode_frame(payload)
+                reader.finish()
+
+    async def _start(self, method: str, path: str, body: bytes) -> httpx.Response:
+        """The answer to a request, with its body still to come. Raises what the peer refused."""
+        answer = await self._send(method, path, body)
+        if answer.status_code == 200:
+            return answer
+        async with aclosing(answer):
+            raise await self._refused(answer)
+
+    async def _send(self, method: str, path: str, body: bytes) -> httpx.Response:
+        client = self._client = self._client or _client(self._dialer)
+        while True:
+            attempt = _Attempt()
+            request = httpx.Request(
+                method, f"http://peer{path}", content=body or None, extensions={"trace": attempt.trace}
+            )
+            try:
+                return await client.send(request, stream=True)
+            except httpcore.NetworkError as error:
+                if client is not self._client:
+                    raise Unreachable(f"the connections to {self._name} were dropped") from error
+                if isinstance(error, HungUp):
+                    raise NotTrusted(
+                        f"{self._name} closed the connection without a word: not trusted by that peer?"
+                    ) from error
+                if attempt.is_fresh:
+                    raise
+                # A kept connection that the peer had closed meanwhile: the next one, or a new one.
+
+    async def _refused(self, answer: httpx.Response) -> PeerError:
+        try:
+            return error_of(codec.decode(await _whole(answer, MAX_REFUSAL), Refusal), self._name)
+        except (MalformedMessage, TooLarge):
+            return PeerInTrouble(f"{self._name} answers with HTTP status {answer.status_code}")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (TimeoutError, httpcore.TimeoutException) as error:
+            raise Unresponsive(f"{self._name} did not answer in time") from error
+        except httpcore.ProtocolError as error:
+            raise MalformedMessage(f"{self._name} breaks the rules of HTTP: {error}") from error
+        except httpcore.NetworkError as error:
+            raise Unreachable(f"the connection to {self._name} broke: {error}") from error
+
+
+class _Attempt:
+    """Whether a request had to open a connection: that decides what a lost one means."""
+
+    def __init__(self) -> None:
+        self.is_fresh = False
+
+    async def trace(self, event: str, _: object) -> None:
+        if event == "connection.connect_tcp.complete":
+            self.is_fresh = True
+
+
+async def _whole(answer: httpx.Response, limit: int) -> bytes:
+    body = bytearray()
+    async for chunk in answer.aiter_raw():
+        body += chunk
+        if len(body) > limit:
+            raise TooLarge(f"an answer over the limit of {limit} bytes")
+    return bytes(body)
+
+
+async def _next_payload(
+    chunks: AsyncGenerator[bytes], reader: codec.FrameReader, seconds: float
+) -> bytes | None:
+    """The next complete payload, None at the end of the stream; a byte a second buys no time."""
+    with anyio.fail_after(seconds):
+        while (payload := reader.next()) is None:
+            chunk = await anext(chunks, None)
+            if chunk is None:
+                return None
+            reader.feed(chunk)
+        return payload
+
+
+# --- httpx on connections of our own ---------------------------------------------------------------
+
+
+def _client(dialer: Dialer) -> httpx.AsyncClient:
+    # No timeout of httpx's: each deadline here is for a whole answer or frame, not for one read.
+    return httpx.AsyncClient(transport=_Transport(dialer), trust_env=False, timeout=None)  # noqa: S113
+
+
+class _Transport(httpx.AsyncBaseTransport):
+    """httpx's own transport, but for the dialer, which it has no parameter for."""
+
+    def __init__(self, dialer: Dialer) -> None:
+        self._pool = httpcore.AsyncConnectionPool(
+            max_connections=MAX_CONNECTIONS,
+            keepalive_expiry=IDLE_SECONDS,
+            network_backend=dialer,
+        )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        answer = await self._pool.handle_async_request(
+            httpcore.Request(
+                method=request.method,
+                url=str(request.url),
+                headers=request.headers.raw,
+                content=request.stream,
+                extensions=request.extensions,
+            )
+        )
+        return httpx.Response(answer.status, headers=answer.headers, stream=_Body(answer))
+
+    async def aclose(self) -> None:
+        await self._pool.aclose()
+
+
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, answer: httpcore.Response) -> None:
+        self._answer = answer
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._answer.aiter_stream():
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._answer.aclose()

@@ -1,0 +1,195 @@
+"""Engines over laptops in memory, joined by their responders, with a network that can be cut."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+
+import anyio
+
+from fleetsync.errors import Unreachable
+from fleetsync.records.names import DeviceId
+from fleetsync.sync.engine import Engine
+from fleetsync.sync.exchange import Exchange
+from fleetsync.sync.link import PeerSettings
+from fleetsync.sync.milestones import Remembered
+from fleetsync.sync.views import PeerView
+from fleetsync.wire.messages import Batch, Frame, Hello, Receipt, RosterOffer, Want
+from fleetsync.wire.peer import Peer
+from tests.fakes.fleet import Laptop, device_id
+
+
+class Network:
+    """Who can call whom; everybody can, until a line is cut."""
+
+    def __init__(self) -> None:
+        self._cut: set[tuple[DeviceId, DeviceId]] = set()
+        self._cut_now = anyio.Event()
+
+    def cut(self, caller: DeviceId, callee: DeviceId) -> None:
+        """From now on `caller` cannot call `callee`, and what was open between them breaks."""
+        self._cut.add((caller, callee))
+        self._cut_now.set()
+        self._cut_now = anyio.Event()
+
+    def mend(self, caller: DeviceId, callee: DeviceId) -> None:
+        """It can again."""
+        self._cut.discard((caller, callee))
+
+    def require(self, caller: DeviceId, callee: DeviceId) -> None:
+        """Raises `Unreachable` across a cut."""
+        if (caller, callee) in self._cut:
+            raise Unreachable(f"{callee} cannot be reached")
+
+    async def until_cut(self, caller: DeviceId, callee: DeviceId) -> None:
+        """Wait until that line is cut."""
+        while (caller, callee) not in self._cut:
+            await self._cut_now.wait()
+
+
+class Wire:
+    """A peer as called over that network; counts what is called and what travels."""
+
+    def __init__(self, world: World, caller: DeviceId, callee: DeviceId) -> None:
+        self.device = callee
+        self.calls: Counter[str] = Counter()
+        self.items_moved = 0
+        self._world = world
+        self._caller = caller
+
+    async def hello(self) -> Hello:
+        """See `Peer`."""
+        return await self._there("hello").hello()
+
+    async def reconcile(self, message: bytes) -> bytes:
+        """See `Peer`."""
+        return await self._there("reconcile").reconcile(message)
+
+    @asynccontextmanager
+    async def items(self, want: Want) -> AsyncIterator[AsyncIterator[Batch]]:
+        """See `Peer`."""
+        async with self._there("items").items(want) as batches, aclosing(self._counted(batches)) as counted:
+            yield counted
+
+    async def _counted(self, batches: AsyncIterator[Batch]):
+        async for batch in batches:
+            self._there("batch")
+            self.items_moved += sum(len(group.bodies) for group in batch.groups)
+            yield batch
+
+    async def offer(self, batch: Batch) -> Receipt:
+        """See `Peer`."""
+        there = self._there("offer")
+        self.items_moved += sum(len(group.bodies) for group in batch.groups)
+        return await there.offer(batch)
+
+    @asynccontextmanager
+    async def changes(self) -> AsyncIterator[AsyncIterator[Frame]]:
+        """See `Peer`."""
+        async with self._there("changes").changes() as frames, aclosing(self._until_cut(frames)) as cuttable:
+            yield cuttable
+
+    async def _until_cut(self, frames: AsyncIterator[Frame]):
+        while (frame := await self._next(frames)) is not None:
+            yield frame
+
+    async def _next(self, frames: AsyncIterator[Frame]) -> Frame | None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._cancel_when_cut, tasks.cancel_scope)
+            frame = await anext(frames, None)
+            tasks.cancel_scope.cancel()
+            return frame
+        raise Unreachable("the line was cut")
+
+    async def _cancel_when_cut(self, scope: anyio.CancelScope) -> None:
+        await self._world.network.until_cut(self._caller, self.device)
+        scope.cancel()
+
+    async def roster(self, offer: RosterOffer) -> RosterOffer:
+        """See `Peer`."""
+        return await self._there("roster").roster(offer)
+
+    async def aclose(self) -> None:
+        """See `Peer`."""
+        self.calls["aclose"] += 1
+
+    def _there(self, call: str) -> Peer:
+        self.calls[call] += 1
+        self._world.network.require(self._caller, self.device)
+        return self._world.engines[self.device].responder(self._caller)
+
+
+class World:
+    """Laptops named by letters, all paired with each other; `running` runs their engines."""
+
+    def __init__(self, letters: str) -> None:
+        self.laptops = {letter: Laptop(letter, monotonic=time.monotonic) for letter in letters}
+        self.network = Network()
+        self.engines: dict[DeviceId, Engine] = {}
+        self.wires: dict[tuple[str, str], Wire] = {}
+        self.exchanges: list[Exchange] = []
+        for laptop in self.laptops.values():
+            self.engines[laptop.device] = self._engine(laptop)
+
+    def __getitem__(self, letter: str) -> Laptop:
+        return self.laptops[letter]
+
+    def engine(self, letter: str) -> Engine:
+        """The engine of a laptop."""
+        return self.engines[device_id(letter)]
+
+    def write(self, letter: str, path: str, lines: list[bytes]) -> None:
+        """A program appends on that laptop and the watcher sees it."""
+        self[letter].write(path, lines)
+        self.engine(letter).touched([path])
+
+    def views(self) -> list[PeerView]:
+        """How every engine sees every peer."""
+        return [view for engine in self.engines.values() for view in engine.peers()]
+
+    def connected(self) -> bool:
+        """Whether everybody is connected with everybody."""
+        return all(view.state == "connected" for view in self.views())
+
+    def equal(self, path: str, count: int) -> bool:
+        """Whether all files hold the same lines, and that many."""
+        files = [laptop.lines(path) for laptop in self.laptops.values()]
+        return all(file == files[0] for file in files) and len(files[0]) == count
+
+    def part(self, one: str, other: str) -> None:
+        """Cut both ways."""
+        self.network.cut(device_id(one), device_id(other))
+        self.network.cut(device_id(other), device_id(one))
+
+    def join(self, one: str, other: str) -> None:
+        """Mend both ways."""
+        self.network.mend(device_id(one), device_id(other))
+        self.network.mend(device_id(other), device_id(one))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """All engines run."""
+        for here, there in self.pairs():
+            self.engine(here).add_peer(device_id(there), PeerSettings(f"laptop-{there}"))
+        async with anyio.create_task_group() as tasks:
+            for engine in self.engines.values():
+                await tasks.start(engine.run)
+            yield
+            tasks.cancel_scope.cancel()
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Everybody with everybody else."""
+        return [(here, there) for here in self.laptops for there in self.laptops if here != there]
+
+    def _engine(self, laptop: Laptop) -> Engine:
+        def connect(device: DeviceId) -> Wire:
+            wire = Wire(self, laptop.device, device)
+            self.wires[laptop.device[0], device[0]] = wire
+            return wire
+
+        async def record(exchange: Exchange) -> None:
+            self.exchanges.append(exchange)
+
+        return Engine(laptop.local, connect, Remembered({}), record=record)

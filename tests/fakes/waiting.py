@@ -1,0 +1,14 @@
+"""Waiting on a condition with a deadline, instead of sleeping for luck."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+
+
+async def eventually(condition: Callable[[], object], seconds: float = 5.0) -> None:
+    """Return as soon as the condition holds; `TimeoutError` if it does not within the deadline."""
+    with anyio.fail_after(seconds):
+        while not condition():  # noqa: ASYNC110 - the condition is anything, not an event
+            await anyio.sleep(0.005)
