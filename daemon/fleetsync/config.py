@@ -90,7 +90,6 @@ class Log(Section, frozen=True):
 class Sync(Section, frozen=True):
     """`[sync]`: how soon things happen, in seconds."""
 
-    quiet: Annotated[float, msgspec.Meta(ge=0.005, le=5)] = 0.05
     push: Annotated[float, msgspec.Meta(ge=0.01, le=60)] = 0.25
     sweep: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 60.0
     exchange: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 300.0

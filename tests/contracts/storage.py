@@ -334,6 +334,14 @@ class StorageContract:
         assert sites[0].read(MANIFEST) == sites[1].read(MANIFEST)
         assert not any(site.storage.scan(None) for site in sites)
 
+    def test_an_edit_that_nobody_saw_yet_is_not_written_over(self, site):
+        """A peer's version never destroys what was saved a moment ago: the edit becomes a version too."""
+        site.put(MANIFEST, b"saved: a moment ago\n")
+        give(site.storage, MANIFEST, version(PEER, 1, b"from: peer\n", at=NOW + 60))
+        site.storage.scan(None)
+        values = {register.decode(body).value for body in bodies(site.storage, MANIFEST)}
+        assert values == {b"saved: a moment ago\n", b"from: peer\n"}
+
     def test_a_version_from_the_future_is_held(self, site):
         """Beyond the allowed skew a version is a member and not applied, until its time has come."""
         future = version(PEER, 1, b"from: the future\n", at=NOW + 7200)

@@ -151,7 +151,7 @@ def test_peers_have_addresses() -> None:
     [
         ("[devic]\nname = 1", "c, line 1, devic: there is no such key"),
         ('[device]\n# nme\nnme = "x"', "c, line 3, device.nme: there is no such key"),
-        ("[sync]\npush = 1\nquiet = 9", "c, line 3, sync.quiet: expected float <= 5.0"),
+        ("[sync]\npush = 1\nsweep = 9e9", "c, line 3, sync.sweep: expected float <= 3600.0"),
         ('[log]\n\nlevel = "loud"', "c, line 3, log.level: unknown value 'loud'"),
         ('log.level = "loud"', "c, line 1, log.level: unknown value 'loud'"),
         ('device = { listen = "x" }', "c, line 1, device.listen: 'x' is not HOST:PORT"),

@@ -9,7 +9,8 @@ import os
 import random
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 
 import anyio
 import anyio.to_thread
@@ -25,7 +26,7 @@ from fleetsync.devices import notary
 from fleetsync.devices.identity import Identity
 from fleetsync.devices.notes import PeerNote
 from fleetsync.devices.trust import Fleet
-from fleetsync.errors import BrokenConfig, NotFound
+from fleetsync.errors import BrokenConfig, NotFound, UserError
 from fleetsync.merge.register import Stamp
 from fleetsync.ports import Alert
 from fleetsync.records.names import DeviceId, ReplicaPath, require_name
@@ -40,6 +41,7 @@ from fleetsync.sync.link import PeerSettings
 from fleetsync.sync.local import Card, LocalDevice
 from fleetsync.sync.offload import Desk
 from fleetsync.sync.status import Device
+from fleetsync.sync.tempo import Tempo
 from fleetsync.web.daemon import Document, Paired
 from fleetsync.wire import sockets
 from fleetsync.wire.client import HttpPeer
@@ -109,6 +111,7 @@ class House:
         await anyio.to_thread.run_sync(self._watcher.stop)
 
     def _local_device(self) -> LocalDevice:
+        sync = self.settings.config.sync
         return LocalDevice(
             card=Card(self.device, self._name(), self._fleet.instance),
             desk=self._desk,
@@ -117,6 +120,7 @@ class House:
             monotonic=time.monotonic,
             random=random.random,
             meet=lambda device, instance: self._fleet.note_instance(device, instance, ()),
+            tempo=Tempo(sync.push, sync.sweep, sync.exchange, sync.stale),
         )
 
     def _name(self) -> str:
@@ -154,7 +158,7 @@ class House:
         return HttpPeer(
             certificate,
             self._identity,
-            lambda: [sockets.parse_address(text) for text in self._addresses(device)],
+            lambda: list(_dialable(self._addresses(device))),
             name=self._note(device).title,
         )
 
@@ -249,13 +253,17 @@ class House:
         while any(e.ending is not Ending.CONVERGED for e in exchanges) and time.monotonic() < deadline:
             await anyio.sleep(RETRY_SECONDS)
             exchanges = await self._engine.sync_now(device)
-        yield {"peers": [documents.exchange_document(exchange) for exchange in exchanges]}
+        yield {"peers": [self._named(documents.exchange_document(exchange)) for exchange in exchanges]}
 
     async def dry_run(self, peer: str | None) -> Document:
         """See `Daemon.dry_run`."""
         device = self._fleet.find(peer).device if peer else None
         exchanges = await self._engine.sync_now(device, dry_run=True)
-        return {"peers": [documents.preview_document(exchange) for exchange in exchanges]}
+        return {"peers": [self._named(documents.preview_document(exchange)) for exchange in exchanges]}
+
+    def _named(self, document: Document) -> Document:
+        """A document about a peer, with its name for people."""
+        return {**document, "name": self._note(document["id"]).title}
 
     async def restore(self, path: ReplicaPath, version: int | None) -> Document:
         """See `Daemon.restore`."""
@@ -290,6 +298,13 @@ class House:
     async def stop(self) -> None:
         """See `Daemon.stop`."""
         self.stopped.set()
+
+
+def _dialable(texts: Iterable[str]) -> Iterator[sockets.Address]:
+    """The addresses among them; a peer's roster may hold anything."""
+    for text in texts:
+        with suppress(UserError):
+            yield sockets.parse_address(text)
 
 
 def _entry(entry: HistoryEntry) -> Document:

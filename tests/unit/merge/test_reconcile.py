@@ -116,6 +116,30 @@ def test_large_splits_stand_on_block_edges() -> None:
     assert len(parts) == TUNED.buckets
     assert {part.mode for part in parts} == {FINGERPRINT}
     assert {part.upper[0] for part in parts[:-1]} <= edges
+    opening = list(read_ranges(Initiator().initiate(ListRanges(own)), Limits()))
+    assert {part.upper[0] for part in opening[:-3]} <= edges
+
+
+def test_two_strangers_with_long_histories_need_few_round_trips() -> None:
+    """When messages are full, what was already narrowed down is not lost."""
+    own, theirs = ListRanges(keys(0, 20_000)[::2]), ListRanges(keys(0, 20_000)[1::2])
+    initiator, rounds, frame = Initiator(frame_limit=1 << 16), 0, 1 << 16
+    message: bytes | None = initiator.initiate(own)
+    while message is not None:
+        message = initiator.receive(own, respond(theirs, message, frame_limit=frame)).message
+        rounds += 1
+    assert rounds <= 8
+
+
+def test_no_more_is_asked_than_can_be_answered() -> None:
+    """Questions are held back while their answers would not fit into the next message."""
+    own, theirs = ListRanges(keys(0, 60_000)[::2]), ListRanges(keys(0, 60_000)[1::2])
+    initiator, largest = Initiator(), 0
+    message: bytes | None = initiator.initiate(own)
+    while message is not None:
+        largest = max(largest, len(message))
+        message = initiator.receive(own, respond(theirs, message)).message
+    assert 100_000 < largest < 200_000
 
 
 def test_a_full_message_hides_nothing() -> None:
@@ -125,13 +149,14 @@ def test_a_full_message_hides_nothing() -> None:
     never hears of it.
     """
     theirs = keys(0, 20_000)
-    writer = Writer()
-    for number in range(0, 15_000, 5):
-        writer.fingerprint((theirs[number + 5][0], b""), bytes(16))
-    answer = respond(ListRanges(theirs), bytes(writer.out), frame_limit=4096)
-    assert len(answer) <= 4096
-    position = 0
     ranges = ListRanges(theirs)
+    writer = Writer()
+    for start in range(0, 15_000, 5):
+        equal = fingerprint(ranges.sum(start, start + 5), 5)
+        writer.fingerprint((theirs[start + 5][0], b""), bytes(16) if start % 2 else equal)
+    answer = respond(ranges, bytes(writer.out), frame_limit=4096)
+    assert 3000 < len(answer) <= 4096
+    position = 0
     for part in read_ranges(answer, Limits()):
         stop = ranges.lower_bound(part.upper, position)
         if part.mode == FINGERPRINT:

@@ -1,0 +1,80 @@
+"""The journal as commands see it: read only, beside a running daemon or without one.
+
+Rule of the file: a journal that is not there is an empty one, and nothing here ever creates, locks
+or changes a file; damage is the daemon's to report, and is passed on in words.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fleetsync.errors import JournalDamaged
+from fleetsync.replica.journal import LOCAL, HistoryEntry, Journal, ParkedLine
+
+_ORIGINS = """
+SELECT ledger.id, ledger.origin, source.name FROM ledger
+JOIN names AS place ON place.id = ledger.path
+LEFT JOIN names AS source ON source.id = ledger.origin
+WHERE place.name = ?
+"""
+
+
+class Ledger:
+    """What the journal knows of lines and versions."""
+
+    def __init__(self, connection: sqlite3.Connection | None) -> None:
+        self._db = connection
+        self._journal = None if connection is None else Journal(connection)
+
+    def origins(self, path: str, here: str | None) -> dict[bytes, str | None]:
+        """Item id → the device that the line came from, for the lines of one log; `here` for local."""
+        if self._db is None:
+            return {}
+        rows = self._db.execute(_ORIGINS, (path,))
+        return {bytes(identity): here if origin == LOCAL else name for identity, origin, name in rows}
+
+    def parked(self, path: str) -> list[ParkedLine]:
+        """The lines of one log that are known but not written yet."""
+        return [] if self._journal is None else self._journal.parked(path)
+
+    def pending(self, path: str) -> int:
+        """How many lines of one log wait to be counted."""
+        return 0 if self._journal is None else self._journal.pending_paths().get(path, 0)
+
+    def history(self, path: str | None) -> list[HistoryEntry]:
+        """What was put aside, newest first; of one file, of everything below a directory, or all."""
+        return [] if self._journal is None else self._journal.history(path)
+
+
+@contextmanager
+def open_ledger(state_dir: Path) -> Iterator[Ledger]:
+    """The ledger of a state directory. Raises `JournalDamaged` for what is no journal."""
+    path = state_dir / "journal.db"
+    if not path.exists():
+        yield Ledger(None)
+        return
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=2.0)
+        try:
+            yield Ledger(connection)
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise JournalDamaged(f"{path}: {error}") from error
+
+
+def own_device(state_dir: Path) -> str | None:
+    """This device's id, from its certificate; None before the first run."""
+    import ssl
+
+    from fleetsync.devices.identity import CERTIFICATE_FILE
+    from fleetsync.devices.roster import device_of
+
+    try:
+        text = (state_dir / CERTIFICATE_FILE).read_text(encoding="ascii")
+        return device_of(ssl.PEM_cert_to_DER_cert(text))
+    except (OSError, ValueError):
+        return None

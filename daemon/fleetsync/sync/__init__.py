@@ -1,0 +1,1 @@
+"""Exchanges, live push and the schedule: how this device and its peers stay equal."""

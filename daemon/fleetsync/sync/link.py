@@ -1,0 +1,375 @@
+"""The link to one peer: one task that keeps the two of them equal for as long as it can be reached.
+
+A visit is an exchange, then the peer's change stream until it breaks; meanwhile new members are
+offered to a peer that keeps no stream to this device, and a heartbeat that does not match is followed
+up. Between visits it rests (backoff). Rule of the file: one exchange at a time with one peer, and
+whatever a peer does or fails to do stays inside its link. Implements DESIGN §9.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import anyio
+
+from fleetsync.devices.notes import Direction
+from fleetsync.errors import (
+    ClonedDevice,
+    DishonestPeer,
+    FleetsyncError,
+    NotProven,
+    NotTrusted,
+    Paused,
+    ProtocolMismatch,
+    Unreachable,
+    Unresponsive,
+)
+from fleetsync.ports import Group, Head, Outcome
+from fleetsync.sync.backoff import Backoff
+from fleetsync.sync.exchange import Ending, Exchange, Heads
+from fleetsync.sync.local import LocalDevice
+from fleetsync.sync.milestones import Milestones
+from fleetsync.sync.push import Outbox
+from fleetsync.sync.responder import Responder
+from fleetsync.sync.rival import Rival
+from fleetsync.sync.session import Session, covering_versions
+from fleetsync.sync.views import PeerState, PeerView
+from fleetsync.wire.messages import Batch, Heartbeat
+from fleetsync.wire.peer import Peer
+
+logger = logging.getLogger(__name__)
+
+DOUBT_SECONDS = 0.25
+"""How long a heartbeat that does not match may take to come true by itself."""
+CALM_SECONDS = 0.75
+"""Since the last change here: before that, what differs may still be under way."""
+STEADY_SECONDS = 30.0
+"""A visit that lasted so long was a success: the next try comes soon."""
+
+_REFUSED = (NotTrusted, ClonedDevice, ProtocolMismatch, DishonestPeer)
+_AWAY = (Unreachable, Unresponsive)
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSettings:
+    """What a person decided about a peer."""
+
+    name: str
+    direction: Direction = Direction.BOTH
+    paused: bool = False
+
+
+class Link:
+    """Everything about one peer; `run` is its task. Create it inside the event loop.
+
+    `record` is told of every exchange that is over.
+    """
+
+    def __init__(
+        self,
+        local: LocalDevice,
+        peer: Peer,
+        settings: PeerSettings,
+        *,
+        milestones: Milestones,
+        record: Callable[[Exchange], Awaitable[None]],
+    ) -> None:
+        self.settings = settings
+        self.device = peer.device
+        self.outbox = Outbox(local.desk, peer.device, local.monotonic)
+        self.outbox.sends = settings.direction.sends
+        self.rival = Rival(local.monotonic)
+        self._local = local
+        self._peer = peer
+        self._milestones = milestones
+        self._record = record
+        self._backoff = Backoff(local.random)
+        self._turn = anyio.Lock()
+        self._visit_scope = anyio.CancelScope()
+        self._resting: anyio.CancelScope | None = None
+        self._in_a_hurry = False
+        self._doubted = anyio.Event()
+        self._following = False
+        self._error: FleetsyncError | None = None
+        self._last: Exchange | None = None
+        self._cut_proven = False
+        self._remote: Head | None = None
+        self._since = local.wall()
+
+    # --- what others ask of it ---------------------------------------------------------------------
+
+    @property
+    def direction(self) -> Direction:
+        """Which way items may travel."""
+        return self.settings.direction
+
+    def responder(self) -> Responder:
+        """What answers this peer's calls; raises `Paused`."""
+        if self.settings.paused:
+            raise Paused(f"syncing with this device is paused on {self._local.card.name}")
+        return Responder(self._local, self)
+
+    async def exchange(self) -> Exchange:
+        """Have an exchange that begins now, or as soon as the running one is over."""
+        async with self._turn:
+            result = await self._session().run()
+            self._conclude(result)
+        await self._record(result)
+        return result
+
+    async def refresh(self) -> None:
+        """The regular exchange with a peer that can be reached; to the others their rest leads back."""
+        if self._following:
+            await self._safely(self.exchange)
+
+    async def preview(self) -> Exchange:
+        """What an exchange would move."""
+        async with self._turn:
+            return await self._session().preview()
+
+    def hurry(self) -> None:
+        """Begin the next visit without a rest."""
+        self._backoff.reset()
+        self._in_a_hurry = True
+        if self._resting is not None:
+            self._resting.cancel()
+
+    async def change(self, settings: PeerSettings) -> None:
+        """Follow what a person decided; what was agreed before is dropped."""
+        if settings == self.settings:
+            return
+        talks_anew = (settings.paused, settings.direction) != (self.settings.paused, self.settings.direction)
+        self.settings = settings
+        self.outbox.sends = settings.direction.sends
+        if talks_anew:
+            await self.drop()
+
+    async def drop(self) -> None:
+        """Drop the connections both ways and begin again at once."""
+        self._visit_scope.cancel()
+        self.outbox.end_stream()
+        await self._peer.aclose()
+        self.hurry()
+
+    async def close(self) -> None:
+        """Let go of the peer for good."""
+        self.outbox.end_stream()
+        self.outbox.close()
+        await self._peer.aclose()
+
+    def view(self) -> PeerView:
+        """How it is with this peer, for `status`."""
+        proven_at = self._milestones.converged_at(self.device)
+        return PeerView(
+            device=self.device,
+            name=self.settings.name,
+            state=self._state(),
+            direction=self.direction,
+            cut_proven=self._cut_proven,
+            unsent_seconds=self.outbox.age() if self._last or proven_at else None,
+            converged_at=proven_at,
+            known_since=self._since,
+            remote=self._remote,
+            clock_offset=self._last.clock_offset if self._last else None,
+            error=self._error,
+            tempo=self._local.tempo,
+        )
+
+    def _state(self) -> PeerState:
+        if self.settings.paused:
+            return PeerState.PAUSED
+        if self._following or self.outbox.streaming:
+            return PeerState.CONNECTED
+        if isinstance(self._error, _REFUSED):
+            return PeerState.REFUSED
+        return PeerState.OFFLINE if isinstance(self._error, _AWAY) else PeerState.CONNECTING
+
+    # --- what its calls tell (responder.Caller) ------------------------------------------------------
+
+    def heard(self, *, opening: bool) -> None:
+        """It called. A peer that was away and opens a conversation is there again."""
+        if opening and self._resting is not None and isinstance(self._error, _AWAY):
+            self.hurry()
+
+    def told_equal(self, head: Head) -> None:
+        """It says that both sets are equal now."""
+        self._prove(Heads(head, head))
+
+    # --- the task ------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Visit and rest, for ever; returns only by cancellation."""
+        while True:
+            began = self._local.monotonic()
+            if not self.settings.paused:
+                with anyio.CancelScope() as self._visit_scope:
+                    await self._safely(self._visit)
+            if self._local.monotonic() - began > STEADY_SECONDS:
+                self._backoff.reset()
+            await self._rest()
+
+    async def _rest(self) -> None:
+        if not self._in_a_hurry:
+            delay = float("inf") if self.settings.paused else self._backoff.next()
+            with anyio.move_on_after(delay) as self._resting:
+                await anyio.sleep_forever()
+            self._resting = None
+        self._in_a_hurry = False
+
+    async def _safely(self, work: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await work()
+        except FleetsyncError as error:
+            self._error = error
+            logger.info("peer %s: %s", self.settings.name, error)
+        except Exception as error:
+            self._error = FleetsyncError(f"unexpected {type(error).__name__}: {error}")
+            logger.exception("peer %s", self.settings.name)
+
+    async def _visit(self) -> None:
+        await self._exchange_or_fail()
+        failures: list[Exception] = []
+        async with anyio.create_task_group() as tasks:
+            for work in (self._follow, self._push, self._settle_doubts):
+                tasks.start_soon(_until_it_fails, work, tasks.cancel_scope, failures)
+        raise failures[0]
+
+    async def _follow(self) -> None:
+        """Read the peer's change stream."""
+        first = True
+        try:
+            async with self._peer.changes() as frames:
+                async for frame in frames:
+                    self._following = True
+                    if not isinstance(self._error, NotProven):
+                        self._error = None
+                    if isinstance(frame, Heartbeat):
+                        await self._match(frame.head, first=first)
+                    else:
+                        await self._take(frame)
+                    first = False
+        finally:
+            self._following = False
+        raise Unreachable(f"{self.settings.name} ended its change stream")
+
+    async def _take(self, batch: Batch) -> None:
+        if not self.direction.receives:
+            return
+        verdicts, _ = await self._local.desk.apply(batch.groups, self.device)
+        refused = [verdict.reason for verdict in verdicts if verdict.outcome is Outcome.REFUSED]
+        if refused:
+            logger.warning("refused %d items of %s: %s", len(refused), self.settings.name, refused[0])
+
+    async def _push(self) -> None:
+        """Offer what is new while the peer keeps no change stream to this device."""
+        while True:
+            event = self.outbox.next_event()
+            page = None if self.outbox.streaming else await self.outbox.take()
+            if page is not None and page.skipped:
+                await self._exchange_or_fail()
+                self.outbox.sent(page)
+            elif page is not None and page.groups:
+                await self._offer(Batch(page.groups))
+                self.outbox.sent(page)
+            else:
+                await event.wait()
+
+    async def _offer(self, batch: Batch) -> None:
+        covering: list[Group] = covering_versions(batch, await self._peer.offer(batch))
+        if covering:
+            await self._local.desk.apply(covering, self.device)
+
+    async def _match(self, head: Head, *, first: bool) -> None:
+        """Hold a heartbeat against this device's set."""
+        self._remote = head
+        heads = Heads(await self._local.desk.head(), head)
+        if heads.equal:
+            self._prove(heads)
+        elif first or self._is_calm():
+            self._doubted.set()
+
+    def _is_calm(self) -> bool:
+        """Whether nothing is under way that would explain a difference."""
+        unsent = self.outbox.age() > 0
+        return not unsent and not self.rival.is_active() and self.outbox.unchanged_for() > CALM_SECONDS
+
+    async def _settle_doubts(self) -> None:
+        while True:
+            self._doubted = anyio.Event()
+            await self._doubted.wait()
+            await anyio.sleep(DOUBT_SECONDS)
+            local = await self._local.desk.head()
+            if self._remote is not None and not Heads(local, self._remote).equal and not self._is_one_way():
+                await self._exchange_or_fail()
+
+    def _is_one_way(self) -> bool:
+        return self.direction is not Direction.BOTH or bool(self._last and self._last.one_way)
+
+    # --- what an exchange means ------------------------------------------------------------------------
+
+    def _session(self) -> Session:
+        return Session(
+            self._local,
+            self._peer,
+            direction=self.direction,
+            previous=self._last,
+            rival=self.rival,
+            tell=not self.outbox.streaming,
+        )
+
+    async def _exchange_or_fail(self) -> None:
+        result = await self.exchange()
+        if result.error is not None and not isinstance(result.error, NotProven):
+            raise result.error
+
+    def _conclude(self, result: Exchange) -> None:
+        """Draw the conclusions of an exchange."""
+        _log(self.settings.name, result)
+        self._error = result.error
+        if result.opening is None:
+            return
+        heads = result.closing or result.opening
+        self._last, self._remote = result, heads.remote
+        self._cut_proven = result.ending is Ending.CONVERGED
+        if result.closing is not None:
+            self.outbox.advance(result.opening.local)
+        if self._cut_proven:
+            self._prove(heads if heads.equal else result.opening)
+            if self._resting is not None:
+                self.hurry()  # it can be reached: begin a visit
+
+    def _prove(self, heads: Heads) -> None:
+        """The peer has all that `heads.local` stands for, and the other way round."""
+        self._cut_proven = True
+        self._remote = heads.remote
+        self.outbox.advance(heads.local)
+        self._milestones.converged(self.device, self._local.wall())
+
+
+async def _until_it_fails(
+    work: Callable[[], Awaitable[None]], scope: anyio.CancelScope, failures: list[Exception]
+) -> None:
+    """Run one part of a visit; its end is the end of the visit."""
+    try:
+        await work()
+    except Exception as failure:  # noqa: BLE001 - raised again by `_visit`
+        failures.append(failure)
+        scope.cancel()
+
+
+def _log(name: str, result: Exchange) -> None:
+    level = logging.WARNING if result.ending in (Ending.PARTIAL, Ending.FAILED) else logging.DEBUG
+    if result.ending is Ending.CONVERGED and (result.received or result.sent):
+        level = logging.INFO
+    logger.log(
+        level,
+        "exchange with %s: %s, received %d, sent %d, %.2f s%s",
+        name,
+        result.ending,
+        result.received,
+        result.sent,
+        result.seconds,
+        f": {result.error}" if result.error else "",
+    )

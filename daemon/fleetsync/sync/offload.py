@@ -1,0 +1,131 @@
+"""The desk: the one place through which the event loop reaches storage.
+
+`Storage` blocks and is not thread-safe. The desk hands its calls, in the order in which they were
+asked for, to one worker at a time, and tells its listeners what every change added to the set. It
+knows nothing of peers or messages. Rule of the file: a call that has begun is always waited for,
+whatever is cancelled meanwhile, so nobody ever sees storage half-way through a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from threading import Lock
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+
+from fleetsync.ports import Group, Head, Item, Outcome, Storage, Verdict
+from fleetsync.records.names import DeviceId
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What one change added: the arrival numbers before < n <= after.
+
+    `origin` is set when every one of them came from that peer.
+    """
+
+    before: Head
+    after: Head
+    origin: DeviceId | None
+
+
+Listener = Callable[[News], None]
+
+
+class Desk:
+    """Storage as the event loop sees it; every method may raise `LocalError`."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._turn = anyio.CapacityLimiter(1)
+        # asyncio's own cancel() pierces anyio's shield and would free the turn while the thread
+        # still works; the lock makes the next call wait for it all the same.
+        self._busy = Lock()
+        self._head: Head | None = None
+        self._listeners: list[Listener] = []
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` in the event loop after every change; returns what ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    async def call(self, function: Callable[[Storage], T]) -> T:
+        """What `function(storage)` returns; it must not change the set."""
+
+        def work() -> T:
+            with self._busy:
+                return function(self._storage)
+
+        return await anyio.to_thread.run_sync(work, limiter=self._turn)
+
+    async def change(self, function: Callable[[Storage], T]) -> T:
+        """What `function(storage)` returns; listeners hear of what it added to the set."""
+        result, _ = await self._change(function, lambda _: None)
+        return result
+
+    async def head(self) -> Head:
+        """The state of the set now; free of charge while nothing changes."""
+        if self._head is None:
+            self._head = await self.call(lambda storage: storage.head())
+        return self._head
+
+    async def bodies(self, ids: Sequence[bytes]) -> list[Item]:
+        """`Storage.bodies`."""
+        return await self.call(lambda storage: storage.bodies(ids))
+
+    async def apply(
+        self, groups: Sequence[Group], origin: DeviceId, check: Callable[[], None] = lambda: None
+    ) -> tuple[list[Verdict], Head]:
+        """`Storage.apply`, and the head right after it.
+
+        `check` runs on the worker first; if it raises, nothing is applied.
+        """
+
+        def work(storage: Storage) -> list[Verdict]:
+            check()
+            return storage.apply(groups, origin)
+
+        def sender(verdicts: list[Verdict]) -> tuple[DeviceId, int]:
+            return origin, sum(verdict.outcome is Outcome.NEW for verdict in verdicts)
+
+        return await self._change(work, sender)
+
+    async def scan(self, paths: Sequence[str] | None) -> bool:
+        """`Storage.scan`."""
+        return await self.change(lambda storage: storage.scan(paths))
+
+    async def settle(self) -> bool:
+        """`Storage.settle`; `now` in seconds since 1970."""
+        return await self.change(lambda storage: storage.settle())
+
+    async def pages(self, open_pages: Callable[[Storage], Iterator[list[Item]]]) -> AsyncIterator[list[Item]]:
+        """The pages of an iterator that storage opens, one call each."""
+        iterator = await self.call(open_pages)
+        while (page := await self.call(lambda _: next(iterator, None))) is not None:
+            yield page
+
+    async def _change(
+        self, function: Callable[[Storage], T], sender: Callable[[T], tuple[DeviceId, int] | None]
+    ) -> tuple[T, Head]:
+        """Run a change; `sender` tells from its result who sent how many new members."""
+
+        def work(storage: Storage) -> tuple[Head, T, Head]:
+            return storage.head(), function(storage), storage.head()
+
+        self._head = None
+        before, result, after = await self.call(work)
+        self._head = after
+        if before != after:
+            sent = sender(result)
+            only = sent is not None and sent[1] == after.arrival - before.arrival
+            self._tell(News(before, after, sent[0] if sent and only else None))
+        return result, after
+
+    def _tell(self, news: News) -> None:
+        for listener in tuple(self._listeners):
+            listener(news)

@@ -1,0 +1,162 @@
+"""The outbox: what one peer has not been sent yet.
+
+An outbox is a cursor on this device's arrival numbers, never on event time, and holds no items: they
+are read from storage when they can be sent, so a peer that does not read costs nothing. What came
+from the peer is not sent back to it. An outbox that fell far behind, or whose numbers began anew,
+skips to the head: reconciling is cheaper then, and never wrong. The change stream empties an outbox
+in `changes.py`, offers do in `link.py`; only an exchange proves that anything arrived.
+Implements DESIGN §8 (live push) and SEMANTICS §6.2.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import anyio
+
+from fleetsync.ports import Group, Head, Storage
+from fleetsync.records.names import DeviceId
+from fleetsync.sync.offload import Desk, News
+from fleetsync.wire import codec
+
+PAGE_BYTES = 512 << 10
+"""Bodies read from storage at a time."""
+FAR_BEHIND = 4096
+"""Unsent arrivals beyond which a peer is better served by an exchange."""
+ECHOES = 64
+"""Runs of arrivals remembered as the peer's own; what is forgotten is read once more and skipped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What to send next: `groups` may be empty, `upto` is the arrival number that it reaches.
+
+    `skipped` says that members before `upto` were left to an exchange.
+    """
+
+    groups: list[Group]
+    upto: int
+    head: Head
+    skipped: bool = False
+
+
+class Outbox:
+    """What one peer has not been sent; at first, nobody knows what that is.
+
+    Create it inside the event loop; `close` ends its listening. `sends` False makes it send nothing.
+    """
+
+    def __init__(self, desk: Desk, peer: DeviceId, monotonic: Callable[[], float]) -> None:
+        self.peer = peer
+        self.sends = True
+        self.changed_at: float | None = None  # when the set last changed, until a heartbeat told it
+        self._desk = desk
+        self._monotonic = monotonic
+        self._cursor: int | None = None
+        self._epoch = b""
+        self._latest = 0
+        self._last_change = float("-inf")
+        self._waiting_since: float | None = None
+        self._echoes: deque[tuple[int, int]] = deque(maxlen=ECHOES)
+        self._streams = 0
+        self._streaming = False
+        self._woken = anyio.Event()
+        self.close = desk.listen(self._on_news)
+
+    def age(self) -> float:
+        """Seconds for which the oldest unsent member has been waiting; 0 if none is."""
+        return 0.0 if self._waiting_since is None else self._monotonic() - self._waiting_since
+
+    def unchanged_for(self) -> float:
+        """Seconds since the set last changed while this outbox was there to see it."""
+        return self._monotonic() - self._last_change
+
+    def next_event(self) -> anyio.Event:
+        """Set at the next change of the set or of the streams; ask before looking, wait after."""
+        return self._woken
+
+    # --- taking and sending --------------------------------------------------------------------
+
+    async def take(self) -> Page:
+        """What to send next; call `sent` with it once it is on its way."""
+        return await self._desk.call(self._read)
+
+    def sent(self, page: Page) -> None:
+        """Move past a page."""
+        self._epoch = page.head.epoch
+        self._cursor = page.upto
+        if page.upto >= self._latest:
+            self._waiting_since = None
+
+    def advance(self, head: Head) -> None:
+        """An exchange has dealt with all that this device held at `head`."""
+        if self._cursor is None or self._epoch != head.epoch or self._cursor < head.arrival:
+            self.sent(Page([], head.arrival, head))
+
+    def rewind(self) -> None:
+        """Forget what was sent: some of it may have been lost on the way."""
+        self._cursor = None
+
+    def _read(self, storage: Storage) -> Page:
+        head = storage.head()
+        if self._cursor is None or self._epoch != head.epoch:
+            return Page([], head.arrival, head, skipped=True)
+        cursor = self._past_echoes(self._cursor)
+        if head.arrival - cursor > FAR_BEHIND:
+            return Page([], head.arrival, head, skipped=True)
+        arrivals = storage.arrivals(cursor, PAGE_BYTES) if cursor < head.arrival else []
+        upto = arrivals[-1].number if arrivals else head.arrival
+        groups = codec.grouped(a.item for a in arrivals if self.sends and a.origin != self.peer)
+        return Page(list(groups), upto, head)
+
+    def _past_echoes(self, cursor: int) -> int:
+        for before, after in tuple(self._echoes):
+            if before <= cursor < after:
+                cursor = after
+        return cursor
+
+    def _on_news(self, news: News) -> None:
+        self.changed_at = self._last_change = self._monotonic()
+        self._latest = news.after.arrival
+        if news.origin == self.peer:
+            self._remember_echo(news.before.arrival, news.after.arrival)
+        elif self.sends and self._waiting_since is None:
+            self._waiting_since = self.changed_at
+        self._wake()
+
+    def _remember_echo(self, before: int, after: int) -> None:
+        if self._echoes and self._echoes[-1][1] == before:
+            before = self._echoes.pop()[0]
+        self._echoes.append((before, after))
+
+    def _wake(self) -> None:
+        self._woken.set()
+        self._woken = anyio.Event()
+
+    # --- the change stream that the peer holds -----------------------------------------------------
+
+    @property
+    def streaming(self) -> bool:
+        """Whether the peer holds a change stream, which then is the one to empty this outbox."""
+        return self._streaming
+
+    def begin_stream(self) -> int:
+        """A change stream begins and any older one is over; returns its number."""
+        self._streams += 1
+        self._streaming = True
+        self.rewind()
+        self._wake()
+        return self._streams
+
+    def is_current(self, stream: int) -> bool:
+        """Whether that stream is still the one to feed."""
+        return self._streaming and stream == self._streams
+
+    def end_stream(self, stream: int | None = None) -> None:
+        """That stream (None: whichever there is) is over; what it carried last may be lost."""
+        if stream is None or stream == self._streams:
+            self._streaming = False
+            self.rewind()
+            self._wake()

@@ -1,0 +1,353 @@
+"""One exchange with one peer: greet, compare, move, prove (DESIGN §3, SEMANTICS §6.1).
+
+The cut is what either side held when they compared. It is proven once every needed item was applied
+here (new, known or superseded) and every offered one acknowledged there; items that appear meanwhile
+are live push's concern. Equal fingerprints at the greeting prove it in one round trip. A session
+never raises for what a peer or the disk did: that is how its `Exchange` ends. Rule of the file: the
+conversation only; what is on the wire, in storage and in the engine is elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
+
+import anyio
+
+from fleetsync.devices.notes import Direction
+from fleetsync.errors import (
+    DishonestPeer,
+    FleetsyncError,
+    MalformedMessage,
+    NotProven,
+    NotTrusted,
+    ProtocolMismatch,
+    Unreachable,
+)
+from fleetsync.merge.reconcile import Initiator
+from fleetsync.ports import Bound, Group, Head, Outcome, Storage, Verdict
+from fleetsync.records.names import DeviceId
+from fleetsync.sync import transfer
+from fleetsync.sync.asked import Asked
+from fleetsync.sync.exchange import (
+    RECEIVE_ONLY,
+    SEND_ONLY,
+    WHOLE_SET,
+    Declined,
+    Difference,
+    Ending,
+    Exchange,
+    Heads,
+)
+from fleetsync.sync.local import LocalDevice
+from fleetsync.sync.rival import IDLE_SECONDS, Rival
+from fleetsync.sync.tally import Tally
+from fleetsync.wire.messages import PROTOCOL_MAX, PROTOCOL_MIN, Batch, Hello, Receipt, Want
+from fleetsync.wire.peer import Peer
+
+PASSES = 3
+"""How often is looked again for items that were announced and did not come."""
+PATIENCE_SECONDS = 120.0
+"""How long the peer's own exchange is waited for before both go on at once."""
+
+
+class Session:
+    """One exchange; use `run` once.
+
+    `previous` is the exchange before this one, `rival` the exchange that the peer may be conducting
+    with this device at the same time. `tell` lets the peer know of equal sets when it has no other
+    way to learn of it.
+    """
+
+    def __init__(
+        self,
+        local: LocalDevice,
+        peer: Peer,
+        *,
+        direction: Direction = Direction.BOTH,
+        previous: Exchange | None = None,
+        rival: Rival | None = None,
+        tell: bool = False,
+    ) -> None:
+        self._local = local
+        self._desk = local.desk
+        self._peer = peer
+        self._receives = direction.receives
+        self._sends = direction.sends
+        self._previous = previous
+        self._rival = rival
+        self._tell = tell
+        self._tally = Tally(peer, local.monotonic)
+        self._opening: Heads | None = None
+        self._clock_offset: float | None = None
+        self._missing: set[bytes] = set()  # announced by the peer, asked for, not here
+        self._proven = True
+
+    async def run(self) -> Exchange:
+        """Have the exchange; returns how it ended."""
+        try:
+            closing = await self._converse()
+        except FleetsyncError as error:
+            return self._failed(error)
+        return self._finished(closing)
+
+    async def preview(self) -> Exchange:
+        """Find out what `run` would move, and move nothing."""
+        try:
+            heads = await self._greet()
+            found = Difference() if heads.equal else await self._compare()
+            wants = [*transfer.span_wants(found.need_spans), *transfer.wants(found.need)]
+            would_receive = await self._count(self._wanted(wants))
+            would_send = await self._count(transfer.read(self._desk, found.have, found.have_spans))
+        except FleetsyncError as error:
+            return self._failed(error)
+        ending = Ending.PARTIAL if would_receive or would_send else Ending.CONVERGED
+        return replace(
+            self._exchange(ending), closing=heads, would_receive=would_receive, would_send=would_send
+        )
+
+    # --- the conversation ------------------------------------------------------------------------
+
+    async def _converse(self) -> Heads:
+        heads = await self._greet()
+        if not heads.equal:
+            heads = await self._reconcile(heads)
+        if heads.equal and self._tell:
+            await self._tell_equal(heads.local)
+        return heads
+
+    async def _reconcile(self, heads: Heads) -> Heads:
+        found = await self._compare()
+        if await self._gave_way():
+            heads = await self._greet()
+            if heads.equal:
+                return heads
+            found = await self._compare()
+        for left in reversed(range(PASSES)):
+            await self._move(found)
+            with self._tally.step("prove"):
+                heads = Heads(await self._desk.head(), (await self._ask_hello()).head)
+            if heads.equal or self._is_proven(found) or self._tally.declined or not left:
+                break
+            found = await self._compare()
+            self._missing &= set(found.need)
+        self._proven = heads.equal or self._is_proven(found)
+        return heads
+
+    def _is_proven(self, found: Difference) -> bool:
+        """Whether all that differed is known to have arrived; of a span only a new look can tell."""
+        return not (self._missing or self._tally.declined or found.need_spans)
+
+    async def _gave_way(self) -> bool:
+        """Wait for the peer's own exchange to end if it goes first (`rival.py`)."""
+        rival = self._rival
+        if rival is None:
+            return False
+        first = self._local.card.device < self._peer.device
+        waited = 0.0
+        while waited < PATIENCE_SECONDS and (rival.is_moving() if first else rival.is_active()):
+            await anyio.sleep(IDLE_SECONDS)
+            waited += IDLE_SECONDS
+        return waited > 0
+
+    async def _tell_equal(self, head: Head) -> None:
+        self._tally.round_trips += 1
+        await self._peer.reconcile(WHOLE_SET + head.fingerprint)
+
+    # --- greet -----------------------------------------------------------------------------------
+
+    async def _greet(self) -> Heads:
+        with self._tally.step("hello"):
+            hello = await self._ask_hello()
+            self._check(hello)
+            if hello.roster != self._local.roster.digest():
+                await self._swap_rosters()
+            self._receives = self._receives and RECEIVE_ONLY not in hello.capabilities
+            self._sends = self._sends and SEND_ONLY not in hello.capabilities
+            heads = Heads(await self._desk.call(lambda s: self._learn(s, hello)), hello.head)
+        self._opening = self._opening or heads
+        return heads
+
+    async def _ask_hello(self) -> Hello:
+        self._tally.round_trips += 1
+        asked = self._local.wall()
+        hello = await self._peer.hello()
+        self._clock_offset = hello.clock / 1e6 - (asked + self._local.wall()) / 2
+        return hello
+
+    def _check(self, hello: Hello) -> None:
+        """Raises `DishonestPeer`, `ProtocolMismatch`, `ClonedDevice`."""
+        if hello.device != self._peer.device:
+            raise DishonestPeer(f"{self._peer.device} calls itself {hello.device}")
+        if hello.protocol_min > PROTOCOL_MAX or hello.protocol_max < PROTOCOL_MIN:
+            raise ProtocolMismatch(
+                f"{hello.name} speaks protocol versions {hello.protocol_min} to {hello.protocol_max}, "
+                f"this device {PROTOCOL_MIN} to {PROTOCOL_MAX}"
+            )
+        self._local.meet(self._peer.device, hello.instance)
+
+    async def _swap_rosters(self) -> None:
+        self._tally.round_trips += 1
+        roster = self._local.roster
+        await roster.take(await self._peer.roster(roster.offer()), self._peer.device)
+        if not roster.trusts(self._peer.device):
+            raise NotTrusted(f"{self._peer.device} has been removed from the fleet")
+
+    def _learn(self, storage: Storage, hello: Hello) -> Head:
+        if hello.highest_dot > storage.highest_dot(self._local.card.device):
+            storage.learn_dot(hello.highest_dot)
+        return storage.head()
+
+    # --- compare -----------------------------------------------------------------------------------
+
+    async def _compare(self) -> Difference:
+        with self._tally.step("reconcile"):
+            found = Difference()
+            initiator = Initiator()
+            message: bytes | None = await self._desk.call(lambda s: initiator.initiate(s.ranges()))
+            while message is not None:
+                self._tally.round_trips += 1
+                message = await self._advance(initiator, await self._peer.reconcile(message), found)
+        return found.limited(receives=self._receives, sends=self._sends)
+
+    async def _advance(self, initiator: Initiator, answer: bytes, found: Difference) -> bytes | None:
+        step = await self._desk.call(lambda s: initiator.receive(s.ranges(), answer))
+        found.have += step.have
+        found.need += step.need
+        found.have_spans += [(Bound(*lower), Bound(*upper)) for lower, upper in step.have_spans]
+        found.need_spans += [(Bound(*lower), Bound(*upper)) for lower, upper in step.need_spans]
+        return step.message
+
+    # --- move --------------------------------------------------------------------------------------
+
+    async def _move(self, found: Difference) -> None:
+        if found.need or found.need_spans:
+            with self._tally.step("fetch"):
+                await self._fetch(found)
+        if found.have or found.have_spans:
+            with self._tally.step("offer"):
+                await self._offer(found)
+
+    async def _fetch(self, found: Difference) -> None:
+        async with transfer.ahead(self._wanted(transfer.span_wants(found.need_spans))) as batches:
+            async for batch in batches:
+                await self._take(batch, lambda: None)
+        asked = Asked(self._peer.device, self._local.identify, found.need)
+        async with transfer.ahead(self._wanted(transfer.wants(found.need))) as batches:
+            async for batch in batches:
+                await self._take(batch, partial(asked.check, batch.groups))
+        self._missing = asked.missing
+
+    async def _wanted(self, wants: Iterable[Want]) -> AsyncGenerator[Batch]:
+        for want in wants:
+            self._tally.round_trips += 1
+            async with self._peer.items(want) as batches:
+                async for batch in batches:
+                    yield batch
+
+    async def _take(self, batch: Batch, check: Callable[[], None]) -> None:
+        verdicts, _ = await self._desk.apply(batch.groups, self._peer.device, check)
+        self._tally.received += sum(verdict.outcome is Outcome.NEW for verdict in verdicts)
+        refused = [(i, verdict) for i, verdict in enumerate(verdicts) if verdict.outcome is Outcome.REFUSED]
+        self._note_refused(batch, refused, by=self._local.card.device)
+
+    async def _offer(self, found: Difference) -> None:
+        async with transfer.ahead(transfer.read(self._desk, found.have, found.have_spans)) as batches:
+            async for batch in batches:
+                self._tally.round_trips += 1
+                await self._acknowledge(batch, await self._peer.offer(batch))
+
+    async def _acknowledge(self, batch: Batch, receipt: Receipt) -> None:
+        covering = covering_versions(batch, receipt)
+        count = sum(len(group.bodies) for group in batch.groups)
+        self._tally.sent += count - len(receipt.exceptions)
+        refused = [(i, v) for i, v in receipt.exceptions.items() if v.outcome is Outcome.REFUSED]
+        self._note_refused(batch, refused, by=self._peer.device)
+        if covering:
+            await self._desk.apply(covering, self._peer.device)
+
+    def _note_refused(self, batch: Batch, refused: Iterable[tuple[int, Verdict]], *, by: DeviceId) -> None:
+        for position, verdict in refused:
+            path = path_at(batch, position)
+            self._tally.decline(Declined(path, by, verdict.reason))
+
+    async def _count(self, source: AsyncGenerator[Batch]) -> dict[str, int]:
+        """Items by path."""
+        counts: Counter[str] = Counter()
+        async with aclosing(source) as batches:
+            async for batch in batches:
+                for group in batch.groups:
+                    counts[group.path] += len(group.bodies)
+        return dict(counts)
+
+    # --- how it ended ------------------------------------------------------------------------------
+
+    def _exchange(self, ending: Ending, error: FleetsyncError | None = None) -> Exchange:
+        tally = self._tally
+        return Exchange(
+            peer=self._peer.device,
+            ending=ending,
+            received=tally.received,
+            sent=tally.sent,
+            traffic=tally.traffic(),
+            seconds=tally.seconds(),
+            error=error,
+            refused=tuple(tally.declined),
+            steps=tuple(tally.steps),
+            opening=self._opening,
+            one_way=not (self._receives and self._sends),
+            clock_offset=self._clock_offset,
+        )
+
+    def _failed(self, error: FleetsyncError) -> Exchange:
+        never_met = isinstance(error, Unreachable) and self._opening is None
+        return self._exchange(Ending.UNREACHABLE if never_met else Ending.FAILED, error)
+
+    def _finished(self, closing: Heads) -> Exchange:
+        if self._proven:
+            return replace(self._exchange(Ending.CONVERGED), closing=closing)
+        unproven = replace(self._exchange(Ending.PARTIAL), closing=closing)
+        if self._previous is None or not is_stuck(self._previous, unproven):
+            return unproven
+        return replace(unproven, ending=Ending.FAILED, error=NotProven(self._complaint()))
+
+    def _complaint(self) -> str:
+        reasons = [f"{refusal.path}: {refusal.reason}" for refusal in self._tally.declined[:3]]
+        if self._missing or not reasons:
+            reasons.append(f"{len(self._missing) or 'some'} items that it announces and does not give")
+        return f"nothing new, and no proof again with {self._peer.device}: {'; '.join(reasons)}"
+
+
+def is_stuck(before: Exchange, after: Exchange) -> bool:
+    """Whether two exchanges without proof lie one after the other with nothing new on either side."""
+    if before.ending is Ending.CONVERGED or before.closing is None or after.opening is None:
+        return False
+    return _state(before.closing) == _state(after.opening)
+
+
+def _state(heads: Heads) -> tuple[bytes, bytes]:
+    return heads.local.fingerprint, heads.remote.fingerprint
+
+
+def covering_versions(batch: Batch, receipt: Receipt) -> list[Group]:
+    """The versions that a receipt sends back for superseded ones; raises `MalformedMessage`."""
+    count = sum(len(group.bodies) for group in batch.groups)
+    if not all(0 <= position < count for position in receipt.exceptions):
+        raise MalformedMessage("a receipt speaks of items that were not offered")
+    return [
+        Group(path_at(batch, position), [verdict.covering])
+        for position, verdict in receipt.exceptions.items()
+        if verdict.outcome is Outcome.SUPERSEDED and verdict.covering is not None
+    ]
+
+
+def path_at(batch: Batch, position: int) -> str:
+    """The path of the body at a position of the batch."""
+    for group in batch.groups:
+        if position < len(group.bodies):
+            return group.path
+        position -= len(group.bodies)
+    raise IndexError(position)

@@ -1,0 +1,127 @@
+"""Moving items: what storage holds as batches, and questions cut to size.
+
+Register versions go before lines, because a line waits for its manifest; within a path the order is
+that of storage. Rule of the file: never more than a page of bodies in memory, however much there is
+to move. Implements docs/protocol.md, "Items".
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from typing import TypeVar
+
+import anyio
+
+from fleetsync import datasets
+from fleetsync.datasets import Kind
+from fleetsync.ports import Bound, Group, Item, Storage
+from fleetsync.sync.offload import Desk
+from fleetsync.wire import codec
+from fleetsync.wire.messages import MAX_SPANS, MAX_WANTED, Batch, Span, Want
+
+T = TypeVar("T")
+Cut = tuple[Bound, Bound]
+"""All members with lower ≤ key < upper."""
+
+PAGE_IDS = 256
+"""Bodies read by id at a time; each may have 1 MiB."""
+
+
+async def read(desk: Desk, ids: Sequence[bytes], spans: Sequence[Cut]) -> AsyncGenerator[Batch]:
+    """Everything of these ids and spans that is a member, as batches as full as they may be."""
+    rest: list[Group] = []
+    async for page in _pages(desk, ids, spans):
+        *full, last = codec.batches([*rest, *codec.grouped(page)])
+        for batch in full:
+            yield batch
+        rest = last.groups
+    if rest:
+        yield Batch(rest)
+
+
+async def _pages(desk: Desk, ids: Sequence[bytes], spans: Sequence[Cut]) -> AsyncIterator[list[Item]]:
+    """Pages with something in them: spans first, since they are the bulk."""
+    for lower, upper in spans:
+        async for page in desk.pages(_between(lower, upper)):
+            if page:
+                yield page
+    async for page in _pages_by_id(desk, ids):
+        if page:
+            yield page
+
+
+def _between(lower: Bound, upper: Bound) -> Callable[[Storage], Iterator[list[Item]]]:
+    return lambda storage: storage.between(lower, upper)
+
+
+async def _pages_by_id(desk: Desk, ids: Sequence[bytes]) -> AsyncIterator[list[Item]]:
+    if len(ids) <= PAGE_IDS:
+        yield sorted(await desk.bodies(ids), key=lambda item: not is_register(item.path))
+        return
+    for registers in (True, False):
+        for some in _slices(ids, PAGE_IDS):
+            yield [item for item in await desk.bodies(some) if is_register(item.path) is registers]
+
+
+@lru_cache(maxsize=8192)
+def is_register(path: str) -> bool:
+    """Whether the members of this path are versions of a register."""
+    row = datasets.find(path)
+    return row is not None and row.kind is Kind.REGISTER
+
+
+def wants(ids: Sequence[bytes]) -> Iterator[Want]:
+    """Questions for these ids, each small enough to be asked."""
+    for some in _slices(ids, MAX_WANTED):
+        yield Want(list(some))
+
+
+def span_wants(spans: Sequence[Cut]) -> Iterator[Want]:
+    """Questions for these spans, each small enough to be asked."""
+    for some in _slices(spans, MAX_SPANS):
+        yield Want([], [Span(lower.ts, lower.prefix, upper.ts, upper.prefix) for lower, upper in some])
+
+
+def _slices(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
+
+
+@asynccontextmanager
+async def ahead(source: AsyncGenerator[T]) -> AsyncIterator[AsyncIterator[T]]:
+    """The same elements, one of them read ahead while the last is being worked on; closes `source`."""
+    send, receive = anyio.create_memory_object_stream[T](1)
+    failures: list[Exception] = []
+
+    async def pump() -> None:
+        try:
+            with send:
+                async for element in source:
+                    await send.send(element)
+        except Exception as failure:  # noqa: BLE001 - raised again where the elements are read
+            failures.append(failure)
+        finally:
+            # In this task and in no other: what the source holds open was entered here.
+            with anyio.CancelScope(shield=True):
+                await source.aclose()
+
+    async def elements() -> AsyncIterator[T]:
+        async for element in receive:
+            yield element
+        if failures:
+            raise failures[0]
+
+    # What the reader raises must leave the task group as itself, not inside an ExceptionGroup.
+    raised: Exception | None = None
+    with receive:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(pump)
+            try:
+                yield elements()
+            except Exception as error:  # noqa: BLE001 - raised again below
+                raised = error
+            tasks.cancel_scope.cancel()
+    if raised is not None:
+        raise raised

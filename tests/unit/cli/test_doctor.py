@@ -1,0 +1,147 @@
+"""`doctor`: every trouble is found, named, and comes with the next step."""
+
+from __future__ import annotations
+
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from fleetsync.cli.checks import CHECKS, filesystem_kind
+from tests.fakes.daemon import FakeDaemon
+from tests.unit.cli.conftest import Person, event
+
+
+def findings(person: Person) -> dict[str, dict[str, object]]:
+    """The checks by name; the exit code says whether all are ok."""
+    said = person.types("doctor", "--json")
+    checks = said.document["checks"]
+    assert all(set(check) == {"name", "ok", "detail", "next"} for check in checks)
+    assert said.code == (0 if all(check["ok"] for check in checks) else 1)
+    return {check["name"]: check for check in checks}
+
+
+@pytest.fixture
+def healthy(person: Person, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> object:
+    """A running daemon whose port answers."""
+    with socket.create_server(("127.0.0.1", 0)) as port:
+        answer = daemon.status
+
+        async def status() -> dict[str, object]:
+            document = await answer()
+            device = {**document["device"], "listen": f"127.0.0.1:{port.getsockname()[1]}"}
+            return {**document, "device": device}
+
+        monkeypatch.setattr(daemon, "status", status)
+        yield daemon
+
+
+def test_when_all_is_well_every_check_is_ok_and_needs_nothing(person: Person, healthy: FakeDaemon) -> None:
+    """Exit code 0, and no next step anywhere."""
+    person.skill("deploy", event(1))
+    found = findings(person)
+    assert list(found) == [*CHECKS, "service"]
+    assert [name for name, check in found.items() if not check["ok"] or check["next"]] == []
+
+
+def test_without_the_daemon_only_that_is_wrong(person: Person) -> None:
+    """What cannot be known is not failed a second time."""
+    found = findings(person)
+    assert [name for name, check in found.items() if not check["ok"]] == ["daemon"]
+    assert "fleetsync run" in str(found["daemon"]["next"])
+
+
+def test_damaged_lines_are_named_with_file_and_line(person: Person) -> None:
+    """Good records on the same line are still read, and the damage is still told."""
+    person.skill("deploy", event(1), '{"kind":"exec', event(2))
+    found = findings(person)["logs"]
+    assert not found["ok"]
+    assert "skills/deploy/events.jsonl:2" in str(found["detail"])
+
+
+def test_a_broken_stats_json_is_named(person: Person) -> None:
+    """Counting waits for it, so a person should know."""
+    (person.skill("deploy") / "stats.json").write_text("{", encoding="utf-8")
+    found = findings(person)["stats"]
+    assert not found["ok"]
+    assert "skills/deploy/stats.json" in str(found["detail"])
+
+
+def test_a_broken_config_is_named_with_line_and_key(person: Person, tmp_path: Path) -> None:
+    """The same words with which the daemon would refuse to start."""
+    config = tmp_path / "config.toml"
+    config.write_text("[sync]\npush = 'soon'\n", encoding="utf-8")
+    said = person.types("doctor", "--config", str(config), "--json")
+    found = next(check for check in said.document["checks"] if check["name"] == "config")
+    assert not found["ok"]
+    assert "line 2" in found["detail"]
+    assert "push" in found["detail"]
+
+
+@pytest.mark.parametrize(("name", "check"), [("", "state-directory"), ("identity.key", "identity")])
+def test_files_that_others_can_read_are_found(name: str, check: str, person: Person) -> None:
+    """The next step is the chmod to type."""
+    person.state_dir.mkdir(mode=0o700)
+    (person.state_dir / "identity.key").touch(mode=0o600)
+    assert findings(person)[check]["ok"]
+    path = person.state_dir / name if name else person.state_dir
+    path.chmod(stat.S_IMODE(path.stat().st_mode) | 0o044)
+    found = findings(person)[check]
+    assert not found["ok"]
+    assert str(found["next"]).startswith("chmod ")
+    person.state_dir.chmod(0o700)
+
+
+def test_a_home_that_is_gone_is_told_apart_from_one_that_is_a_file(person: Person) -> None:
+    """Both are wrong, for other reasons."""
+    person.home.rmdir()
+    assert "not there" in str(findings(person)["home"]["detail"])
+    person.home.touch()
+    assert "not a directory" in str(findings(person)["home"]["detail"])
+
+
+def test_trying_the_filesystem_leaves_nothing_behind(person: Person) -> None:
+    """Locks and exchange are tried in a directory of our own that is removed again."""
+    assert findings(person)["filesystem"]["ok"]
+    assert list(person.home.rglob("*")) in ([], [person.home / ".fleetsync"])
+
+
+def test_what_the_daemon_reports_is_among_the_checks(person: Person, healthy: FakeDaemon) -> None:
+    """Alerts, stale peers and clocks that differ."""
+    healthy.alerts = [{"code": "x", "title": "Counting waits", "detail": "stats.json", "next": "mend it"}]
+    healthy.known[0].update(stale=True, clock_offset_seconds=-4000.0)
+    found = findings(person)
+    assert [name for name, check in found.items() if not check["ok"]] == ["home-state", "peers", "clock"]
+    assert found["home-state"]["next"] == "mend it"
+    assert "office" in str(found["peers"]["detail"])
+    assert "office -4000 s" in str(found["clock"]["detail"])
+
+
+def test_a_port_that_does_not_answer_is_found(person: Person, daemon: FakeDaemon) -> None:
+    """Nothing listens where the daemon says that it does."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        free = taken.getsockname()[1]
+    answer = daemon.status
+
+    async def status() -> dict[str, object]:
+        document = await answer()
+        return {**document, "device": {**document["device"], "listen": f"127.0.0.1:{free}"}}
+
+    daemon.status = status
+    assert not findings(person)["port"]["ok"]
+
+
+def test_a_service_whose_unit_is_from_another_version_is_found(person: Person) -> None:
+    """`service install` writes it anew."""
+    unit = person.home.parent / ".config/systemd/user/fleetsync.service"
+    unit.parent.mkdir(parents=True)
+    unit.write_text("[Service]\nExecStart=/old/fleetsync run\n", encoding="utf-8")
+    found = findings(person)["service"]
+    assert (found["ok"], found["next"]) == (False, "fleetsync service install")
+
+
+def test_the_kind_of_filesystem_is_the_innermost_mount(tmp_path: Path) -> None:
+    """`/proc` is proc, wherever the rest lies."""
+    assert filesystem_kind(Path("/proc/self")) == "proc"
+    assert filesystem_kind(tmp_path) not in ("proc", "")

@@ -1,0 +1,90 @@
+"""When changed files are read."""
+
+from __future__ import annotations
+
+import time
+
+import anyio
+import pytest
+
+from fleetsync.errors import StorageFailed
+from fleetsync.sync.reading import FRUITLESS_SECONDS, TOUCH_SECONDS, Pace, Reading
+from fleetsync.sync.tempo import Tempo
+from tests.fakes.fleet import Laptop, event, log_path
+from tests.fakes.waiting import eventually
+
+DEPLOY = log_path("deploy")
+
+
+def test_after_a_quiet_time_it_looks_at_once():
+    """The first touch is read within milliseconds."""
+    pace = Pace(Tempo().push)
+    assert pace.delay(100.0) == TOUCH_SECONDS
+    pace.looked(100.0, fruitful=True)
+    assert pace.delay(100.0 + Tempo().push) == TOUCH_SECONDS
+
+
+def test_while_files_keep_changing_it_looks_every_interval():
+    """The next look is one interval after the last one, however late in it the touch comes."""
+    pace = Pace(Tempo().push)
+    pace.looked(100.0, fruitful=True)
+    assert pace.delay(100.02) == pytest.approx(Tempo().push - 0.02)
+    assert pace.delay(100.20) == pytest.approx(Tempo().push - 0.20)
+
+
+def test_a_look_that_found_nothing_finished_is_repeated_soon():
+    """A line whose newline comes a moment later does not wait for the whole interval."""
+    pace = Pace(Tempo().push)
+    pace.looked(100.0, fruitful=False)
+    assert pace.delay(100.0) == pytest.approx(FRUITLESS_SECONDS)
+
+
+async def test_touches_while_it_reads_are_not_lost():
+    """A file that changes during the look is looked at again, and the deadline is never put off."""
+    laptop = Laptop("a")
+    seen: list[list[str] | None] = []
+    scan = laptop.storage.scan
+
+    def slow_scan(paths):
+        found = scan(paths)
+        seen.append(paths)
+        time.sleep(0.03)
+        return found
+
+    laptop.storage.scan = slow_scan
+    reading = Reading(laptop.local.desk, time.monotonic, lambda: 0.5, Tempo())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(reading.run)
+        laptop.write(DEPLOY, [event(1)])
+        reading.touch([DEPLOY])
+        await eventually(lambda: seen)
+        laptop.write(DEPLOY, [event(2)])
+        reading.touch([DEPLOY])
+        await eventually(lambda: laptop.storage.head().count == 2)
+        tasks.cancel_scope.cancel()
+    assert seen == [[DEPLOY], [DEPLOY]]
+
+
+async def test_trouble_is_remembered_and_ends():
+    """Until home can be read again the reason is known; then everything is looked at."""
+    laptop = Laptop("a")
+    scan = laptop.storage.scan
+    broken = True
+
+    def maybe(paths):
+        if broken:
+            raise StorageFailed("skills/: Permission denied")
+        assert paths is None
+        return scan(paths)
+
+    laptop.storage.scan = maybe
+    laptop.write(DEPLOY, [event(1)])
+    reading = Reading(laptop.local.desk, time.monotonic, lambda: 0.0, Tempo())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(reading.run)
+        reading.touch([DEPLOY])
+        await eventually(lambda: reading.trouble is not None)
+        broken = False
+        await eventually(lambda: reading.trouble is None)
+        tasks.cancel_scope.cancel()
+    assert laptop.storage.head().count == 1
