@@ -56,6 +56,13 @@ class LockBusy(LocalError):
     next_step = "nothing: it is tried again by itself"
 
 
+class DuplicateRecord(LocalError):
+    """There is a record of that name already."""
+
+    code = "duplicate-record"
+    next_step = "give it another id"
+
+
 class FileChanged(LocalError):
     """A file was replaced while it was being written; nothing of the write counts."""
 

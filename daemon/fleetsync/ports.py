@@ -9,12 +9,13 @@ Shapes and units: timestamps are integer µs since 1970 (0 … 2^64-2), ids are 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 import msgspec
 
+from fleetsync.records.audits import Run, RunFilter, RunLog, RunStart, RunStats
 from fleetsync.records.names import DeviceId
 
 INFINITY = 2**64 - 1
@@ -205,3 +206,83 @@ class Storage(Protocol):
 
     def close(self) -> None:
         """Flush and release; idempotent."""
+
+
+class RunStore(Protocol):
+    """The audit of runs: what every exchange and every skill run left behind.
+
+    All calls block, are atomic, may come from several threads and from several processes at once,
+    and may raise `LocalError` (nothing of the call counts then, but for a purge, which has done part
+    of its work). Texts that no store can hold raise `MalformedRecord`. Times are µs since 1970;
+    *newest first* is by start, then id, descending; *oldest first* the same ascending. Limits that
+    are not positive yield nothing and offsets below 0 are 0, where nothing else is said. The
+    in-memory reference is `stores/run_memory.py`; all pass `tests/contracts/runs.py`.
+    """
+
+    def initialize(self) -> None:
+        """Create or migrate the schema. Idempotent; to be called before anything else."""
+
+    def start_run(self, start: RunStart) -> None:
+        """Insert a run as `running`; one that is never finished stays so. Raises `DuplicateRecord`."""
+
+    def finish_run(self, run_id: str, stats: RunStats) -> None:
+        """Note how a run ended; of two calls the last wins, whole. Raises `NotFound`."""
+
+    def append_log(self, entry: RunLog) -> None:
+        """Add an entry to a run's log.
+
+        Raises `DuplicateRecord` if the run has one of that sequence, `NotFound` if there is no run.
+        """
+
+    def get_run(self, run_id: str) -> Run:
+        """The run. Raises `NotFound`."""
+
+    def list_logs_by_run(self, run_id: str) -> list[RunLog]:
+        """The log of a run in the order of its sequence; nothing for a run that is not there."""
+
+    def list_runs_by_skill(self, skill_id: str, limit: int) -> list[Run]:
+        """The runs of a skill but dry ones, newest first."""
+
+    def list_runs_by_skill_paginated(
+        self, skill_id: str, offset: int, limit: int, include_dry_run: bool
+    ) -> list[Run]:
+        """A page of the runs of a skill, newest first."""
+
+    def count_runs_by_skill(self, skill_id: str, include_dry_run: bool) -> int:
+        """How many runs all pages of `list_runs_by_skill_paginated` hold."""
+
+    def list_runs_by_caller(self, caller_id: str, limit: int) -> list[Run]:
+        """The runs of a caller, dry ones too, newest first."""
+
+    def list_runs_filtered(self, wanted: RunFilter, offset: int, limit: int) -> list[Run]:
+        """A page of the runs that the filter admits, newest first; a limit outside 1 … 500 means 50."""
+
+    def count_runs_filtered(self, wanted: RunFilter) -> int:
+        """How many runs the filter admits."""
+
+    def purge_older_than(self, time: int) -> int:
+        """Remove the runs that started before `time`, and their logs; how many runs those were."""
+
+    def purge_beyond(self, keep: int) -> int:
+        """Remove all but the `keep` newest runs, and their logs; how many runs those were."""
+
+    def list_children_by_parent(self, run_id: str) -> list[Run]:
+        """The runs inside a run, oldest first; an empty id matches nothing."""
+
+    def walk_parent_chain(self, run_id: str) -> list[Run]:
+        """The run after its parents, the root first; nothing if it is not there.
+
+        At most the 32 nearest; a parent that is not there, or is in the chain already, ends it.
+        """
+
+    def list_finished_runs_before(self, cutoff: int, limit: int) -> list[Run]:
+        """Runs that finished before `cutoff`, by finish and id ascending; never running ones."""
+
+    def last_run_by_skills(self, skill_ids: Collection[str], include_failed: bool) -> dict[str, Run]:
+        """Skill → its newest `ok` run, or its newest of any status but dry; without, no entry.
+
+        Asks the database nothing if there are no skills.
+        """
+
+    def close(self) -> None:
+        """Release; idempotent."""

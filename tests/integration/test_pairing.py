@@ -272,6 +272,41 @@ async def test_nothing_but_the_conversation_is_served(anna, bert, request_, stat
         await offering.paired()
 
 
+async def test_each_step_has_its_own_request(anna, bert):
+    """A good beginning at another path or by another method is no beginning, and spends nothing."""
+    async with anna.offer() as offering:
+        joiner = Joiner(bert.me, offering.code, anna.identity.certificate, entropy=lambda n: bytes([7]) * n)
+        for request in (
+            post("/v1/pair/confirm", joiner.begin),
+            post("/v1/pair/begin", joiner.begin).replace(b"POST", b"PUT", 1),
+        ):
+            async with await caller(offering) as stream:
+                assert (await ask(stream, request)).startswith(b"HTTP/1.1 400")
+        await join(bert.me, offering.code, offering.addresses[0])
+        await offering.paired()
+
+
+async def test_a_body_is_refused_before_it_has_arrived(anna):
+    """Nobody waits for a gigabyte that was announced: the first bytes over the limit are the last."""
+    async with anna.offer() as offering, await caller(offering) as stream:
+        head = b"POST /v1/pair/begin HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000000\r\n\r\n"
+        with anyio.fail_after(10):
+            assert (await ask(stream, head + bytes(17 << 10))).startswith(b"HTTP/1.1 413")
+
+
+async def test_the_oldest_of_too_many_callers_is_dropped(anna):
+    """Connections are few: the ninth silent one ends the first, long before its deadline."""
+    async with anna.offer(limits=Limits(connections=8)) as offering:
+        silent = [await anyio.connect_tcp(*offering.addresses[0]) for _ in range(9)]
+        with anyio.fail_after(10), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+            await silent[0].receive()
+        with anyio.move_on_after(0.1) as still_open:
+            await silent[-1].receive()
+        assert still_open.cancelled_caught
+        for stream in silent:
+            await stream.aclose()
+
+
 async def test_a_caller_without_tls_gets_nothing(anna, bert):
     """Plain HTTP is dropped, and the code is still good."""
     async with anna.offer() as offering:

@@ -69,10 +69,11 @@ TUNED = Profile(buckets=16, leaf_asking=4, leaf_answering=32, tuned=True)
 
 TAIL_STEP = 16  # tail-first: each range of the first message is this many times the one after it
 SPAN_SIZE = 1024  # items in a row that the peer lacks become a span from here on
+WINDOW = 1 << 17  # bytes of new questions per message: answers to more would not fit into one
+
 EMPTY = fingerprint(0, 0)
 
 HEAD_SIZE = 8  # ids answered at once to a peer that has little where this device has much
-WINDOW = 1 << 17  # bytes of questions per message, so that the answers fit in one
 
 
 @dataclass(frozen=True)
@@ -248,8 +249,11 @@ class _Turn:
         return self._full - len(self.writer) - min(self._left * 5 // 4, self._full // 2)
 
     def _must_wait(self) -> bool:
-        """Whether this range is only named again, because the message is as good as full."""
-        return self.profile.tuned and len(self.writer) > 1 and self._room() < HEAD_SIZE * BLOCK
+        """Whether this range is only named again, because the message is as good as full.
+
+        Never so for the first one of a message, so that every round trip settles something.
+        """
+        return self.profile.tuned and self._room() < HEAD_SIZE * BLOCK
 
     def _sum_up_rest(self, mark: tuple[int, int], silent: bool, start: int, stop: int) -> None:
         """The frame limit: give up what came after `mark` and send one fingerprint for all of it.

@@ -34,6 +34,9 @@ PAGE = 1024
 
 EPOCH_SIZE = 8
 
+WAITING = 50_000
+"""New members that a long transaction keeps outside their blocks at most: about 10 MB."""
+
 _BATCH = 500  # parameters per SELECT; SQLite takes at least 999
 _CACHE_KIB = 4096
 
@@ -151,6 +154,7 @@ class Index:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
         self._depth = 0
+        self._waiting: list[Member] = []
         self._load()
 
     @classmethod
@@ -196,11 +200,13 @@ class Index:
 
     def head(self) -> Head:
         """The state of the set now; O(1)."""
+        self._take_in()
         size = self._blocks.size()
         return Head(self._epoch, self._arrival, size, fingerprint(self._blocks.total(), size))
 
     def ranges(self) -> Ranges:
         """The set in key order, until it changes."""
+        self._take_in()
         return self._blocks
 
     # members
@@ -224,14 +230,25 @@ class Index:
             self._arrival += len(fresh)
             rows = [self._item_row(entry) for entry in fresh]
             self._run(f"INSERT INTO items ({_ITEM}) VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-            members: list[Member] = [(*entry.key, entry.arrival) for entry in fresh]
-            self._blocks.add(sorted(members))
+            self._waiting += [(*entry.key, entry.arrival) for entry in fresh]
+            if len(self._waiting) > WAITING:
+                self._take_in()
         return fresh
+
+    def _take_in(self) -> None:
+        """Put what was added into its blocks: all at once and in order, so that each is touched once."""
+        if self._waiting:
+            members = sorted(self._waiting)
+            self._waiting = []
+            self._blocks.add(members)
 
     def remove(self, ids: Sequence[bytes]) -> None:
         """Forget these members; ids that are none are ignored. Arrival numbers are not given again."""
         entries = self.find(ids)
+        if not entries:
+            return
         with self.transaction():
+            self._take_in()
             self._blocks.remove(entry.key for entry in entries)
             self._run("DELETE FROM items WHERE arrival = ?", ((entry.arrival,) for entry in entries))
 
@@ -261,6 +278,7 @@ class Index:
         The set may change between pages: what is removed is left out, what appears may be missed.
         """
         while True:
+            self._take_in()
             start = self._blocks.lower_bound(lower)
             stop = min(self._blocks.lower_bound(upper, start), start + PAGE)
             if start >= stop:
@@ -322,6 +340,7 @@ class Index:
             with _errors_converted():
                 self._db.execute("BEGIN IMMEDIATE")
             yield
+            self._take_in()
             self._blocks.flush()
             self._run("UPDATE meta SET value = ? WHERE name = 'arrival' AND value != ?1", [(self._arrival,)])
             with _errors_converted():
@@ -372,6 +391,7 @@ class Index:
         self._numbers = {text: number for number, text in self._texts.items()}
         rows = self._rows("SELECT number, size, sum, first_ts, first_id, last_ts, last_id FROM blocks")
         self._blocks = Blocks(self, map(_summary, rows))
+        self._waiting.clear()
 
     def _number(self, text: str) -> int:
         """The number that stands for a path or device id."""

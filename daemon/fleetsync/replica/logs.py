@@ -64,8 +64,13 @@ class Logs:
         """Told of lines that another program on this device has written."""
         self._journal = journal
         self._index = index
-        self._states: dict[str, FileState] = {state.path: state for state in index.files()}
+        self._states: dict[str, FileState] = {}
         self._torn: set[str] = set()
+        self.reload()
+
+    def reload(self) -> None:
+        """Go by the index again, after a transaction of it was undone."""
+        self._states = {state.path: state for state in self._index.files()}
 
     # --- reading --------------------------------------------------------------------------------
 
@@ -261,18 +266,21 @@ class Logs:
     # --- writing --------------------------------------------------------------------------------
 
     def append(
-        self, root: Folder, path: str, row: Dataset, lines: Sequence[NewLine], origin: DeviceId | str
+        self, root: Folder, path: str, row: Dataset, lines: Sequence[NewLine], origin: str, *, parked: bool
     ) -> None:
-        """Append a peer's lines that are not in the file yet, in this order, and make them members.
+        """Append a peer's lines to their file, in this order, and make them members that stand there.
 
-        Raises `LockBusy`, `FileChanged`, `StorageFailed`; then the file holds none of the lines of the
-        write that failed, or the journal knows how to settle them.
+        `parked` says that they are members already, with their bodies in the journal; otherwise they
+        are none. Raises `LockBusy`, `FileChanged`, `StorageFailed`; then the file holds none of the
+        lines of the write that failed, or the journal knows how to settle them.
         """
         folder, name = root.parent_of(path)
         with folder:
             for batch in _holds(lines):
                 with _opened(folder, name, row) as log:
-                    self._append_held(log, path, row, batch, str(origin))
+                    self._append_held(log, path, row, batch, origin)
+        if parked:
+            self._journal.unpark([line.key.id for line in lines])
 
     def _append_held(
         self, log: _Open, path: str, row: Dataset, lines: Sequence[NewLine], origin: str
@@ -280,8 +288,8 @@ class Logs:
         if not log.in_place():
             raise FileChanged(f"{log.folder.at(log.name)} was replaced while it was being opened")
         self._settle_outstanding(log, path, row)
-        self._read(log.fd, path, row)
-        missing = self._not_in_file(lines)
+        grew = self.changed(path, log.look()) and self._read(log.fd, path, row)
+        missing = self._not_in_file(lines) if grew else lines
         if not missing:
             return
         offset = log.look().size
@@ -301,15 +309,13 @@ class Logs:
         if state is None or state.size != append.offset or look.size != end:
             return False
         position = append.offset + (append.batch[:1] == b"\n")
-        placed: dict[bytes, tuple[Key, jsonl.Line]] = {}
+        entries: list[Entry] = []
         for line in lines:
-            placed[line.key.id] = line.key, jsonl.Line(position, line.body)
+            entries.append(_entry(append.path, line.key, jsonl.Line(position, line.body), origin))
             position += len(line.body) + 1
-        parked = [entry.key.id for entry in self._index.find(list(placed))]
         with self._index.transaction():
-            self._index.relocate([(i, placed[i][1].offset, len(placed[i][1].body)) for i in parked])
-            fresh = [pair for identity, pair in placed.items() if identity not in parked]
-            self._index.add([_entry(append.path, key, line, origin) for key, line in fresh])
+            known = {entry.key.id for entry in entries} - {e.key.id for e in self._index.add(entries)}
+            self._index.relocate([(e.key.id, e.offset, e.length) for e in entries if e.key.id in known])
             self._set_state(
                 state._replace(
                     size=end,
@@ -319,8 +325,6 @@ class Logs:
                     lines=state.lines + len(lines),
                 )
             )
-        if parked:
-            self._journal.unpark(parked)
         return True
 
     def _not_in_file(self, lines: Sequence[NewLine]) -> list[NewLine]:

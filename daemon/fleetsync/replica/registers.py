@@ -137,9 +137,10 @@ class Registers:
         file = self._files.get(path)
         return file is None or file.look != look
 
-    def scan(self, root: Folder, seen: Seen, *, watched: bool) -> Change:
+    def scan(self, root: Folder, seen: Seen, *, watched: bool, unread: Version | None = None) -> Change:
         """Mint a version if the file holds something else than before. `watched`: the edit was made
-        while the daemon ran, so its time is now (SEMANTICS §2.4).
+        while the daemon ran, so its time is now (SEMANTICS §2.4). Its author cannot have known
+        `unread`, a version that is not in the file yet.
         """
         folder, name = root.parent_of(seen.path)
         with folder:
@@ -157,17 +158,21 @@ class Registers:
             return NOTHING
         if not value and self._clock.now() - look.mtime_ns // 1000 < 5_000_000:
             return NOTHING  # an editor has emptied the file and is about to write it
-        change = self._mint_found(seen.row, seen.path, value, look, watched=watched and before is not None)
+        known = [version for version in self._ripe(seen.path) if version is not unread]
+        change = self._mint_found(
+            seen.row, seen.path, value, look, known, watched=watched and before is not None
+        )
         self._remember(seen.path, digest, look)
         return change
 
-    def _mint_found(self, row: Dataset, path: str, value: bytes, look: Look, *, watched: bool) -> Change:
+    def _mint_found(
+        self, row: Dataset, path: str, value: bytes, look: Look, known: list[Version], *, watched: bool
+    ) -> Change:
         mtime = max(0, look.mtime_ns // 1000)
         if path not in self._files:  # first seen: made in knowledge of nothing
             return self._mint(row, path, value, {}, min(mtime, self._clock.now()))
-        ripe = self._ripe(path)
-        hybrid = self._tick() if watched else max(mtime, *(v.stamp.hybrid + 1 for v in ripe), 0)
-        return self._mint(row, path, value, register.known_vector(ripe), hybrid)
+        hybrid = self._tick() if watched else max(mtime, *(v.stamp.hybrid + 1 for v in known), 0)
+        return self._mint(row, path, value, register.known_vector(known), hybrid)
 
     def _ripe(self, path: str) -> list[Version]:
         horizon = self._clock.horizon()
@@ -248,7 +253,8 @@ class Registers:
             before, look = _read(folder, name)
             file = self._files.get(path)
             if file is None or hashlib.sha256(before).digest() != file.digest:
-                return self.scan(root, Seen(path, datasets.require(path)[1], look), watched=True)
+                seen = Seen(path, datasets.require(path)[1], look)
+                return self.scan(root, seen, watched=True, unread=current)
             return self._swap(root, folder, path, current, before)
 
     def _appear(self, root: Folder, path: str, current: Version) -> Change | None:

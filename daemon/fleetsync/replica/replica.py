@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -153,6 +154,16 @@ class Replica:
         self._index.close()
         self._journal.close()
 
+    @contextmanager
+    def _indexing(self) -> Iterator[None]:
+        """One transaction of the index; what is known of the files goes back with it if it fails."""
+        try:
+            with self._index.transaction():
+                yield
+        except BaseException:
+            self._logs.reload()
+            raise
+
     # --- the set ----------------------------------------------------------------------------------
 
     def head(self) -> Head:
@@ -241,7 +252,7 @@ class Replica:
             self._missing = True
             return False
         self._missing, self._scanned = False, True
-        with root:
+        with root, self._indexing():
             if paths is None:
                 self._sweep(root)
                 self._watched = True
@@ -309,7 +320,7 @@ class Replica:
     def apply(self, groups: Sequence[Group], origin: DeviceId) -> list[Verdict]:
         """See `Storage.apply`. Registers go first: lines need their manifest."""
         answers: list[list[Verdict]] = [[] for _ in groups]
-        with self._home.open() as root, self._index.transaction():
+        with self._home.open() as root, self._indexing():
             for position in sorted(range(len(groups)), key=lambda p: _is_log(groups[p].path)):
                 answers[position] = self._apply_group(root, groups[position], origin)
         return [verdict for answer in answers for verdict in answer]
@@ -328,6 +339,7 @@ class Replica:
         self, root: Folder, path: str, bodies: Sequence[bytes], origin: DeviceId
     ) -> list[Verdict]:
         verdicts: list[Verdict] = []
+        self._look_at(root, [path])  # an edit that nobody has seen yet was made without knowing these
         for body in bodies:
             try:
                 verdict, change = self._registers.take(path, body, origin)
@@ -385,7 +397,7 @@ class Replica:
         written = {line.key.id for line in writable}
         self._park(path, [line for line in lines if line.key.id not in written], reason, origin)
         if writable:
-            self._logs.append(root, path, row, writable, origin)
+            self._logs.append(root, path, row, writable, origin, parked=False)
             self._count(root, path, row, {line.key.id: line.body for line in writable})
 
     def _park(self, path: str, lines: list[NewLine], reason: str, origin: DeviceId) -> None:
@@ -439,9 +451,8 @@ class Replica:
         for origin in dict.fromkeys(line.origin for line in lines):
             mine = [line for line in lines if line.origin == origin]
             new = [NewLine(Key(line.ts, line.id), line.body) for line in mine]
-            self._logs.append(root, path, row, new, origin or "")
+            self._logs.append(root, path, row, new, origin or "", parked=True)
         if lines:
-            self._journal.unpark([line.id for line in lines])
             self._count(root, path, row, {line.id: line.body for line in lines})
 
     def _count(self, root: Folder, path: str, row: Dataset, at_hand: dict[bytes, bytes]) -> None:
@@ -485,7 +496,7 @@ class Replica:
         except HomeMissing:
             self._missing = True
             return False
-        with root:
+        with root, self._indexing():
             self._follow(self._registers.settle(root))
             self._catch_up(root)
             self._recount(root)
@@ -502,7 +513,7 @@ class Replica:
     def keep_local(self, path: str) -> HistoryEntry:
         """The file as it stands here becomes a new version that covers all others."""
         datasets.require(path)
-        with self._home.open() as root:
+        with self._home.open() as root, self._indexing():
             folder, name = root.parent_of(path)
             with folder:
                 value = folder.read(name, datasets.MAX_BODY)
@@ -514,7 +525,7 @@ class Replica:
     def restore(self, path: str, version: int | None) -> HistoryEntry:
         """A value from history becomes a new version that covers all others. Raises `NotFound`."""
         entry, value = self.history.value(path, version)
-        with self._home.open() as root:
+        with self._home.open() as root, self._indexing():
             self._follow(self._registers.mint(path, value))
             self._bring(root, path)
         return entry

@@ -213,6 +213,8 @@ class MemoryStorage:
     # --- registers: uncovered versions ---------------------------------------------------------
 
     def _take_version(self, path: str, body: bytes, origin: DeviceId) -> Verdict:
+        if path in self._home.files:
+            self._scan_register(path)  # an edit that nobody has seen yet is not written over
         version = register.decode(body)
         for known_body, known in self._home.versions.get(path, {}).items():
             if register.covers(known, version):

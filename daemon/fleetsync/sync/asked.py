@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 from fleetsync.errors import DishonestPeer, MalformedRecord, TooLarge
 from fleetsync.ports import Group, Key
-from fleetsync.records.names import DeviceId
 
 
 class Asked:
     """The open question to one peer: the ids that have not come yet."""
 
-    def __init__(self, peer: DeviceId, identify: Callable[[str, bytes], Key], ids: Iterable[bytes]) -> None:
+    def __init__(self, peer: str, identify: Callable[[str, bytes], Key], ids: Iterable[bytes]) -> None:
         self.missing = set(ids)
         self._peer = peer
         self._identify = identify

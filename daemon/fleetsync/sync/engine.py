@@ -133,12 +133,18 @@ class Engine:
 
     async def _work_by_the_clock(self) -> None:
         async for due in self._due:
-            if due is Due.SWEEP:
-                await self.sweep()
-            elif due is Due.EXCHANGE:
-                self._exchange_with_all()
-            elif self._purge is not None:
-                await self._purge()
+            try:
+                await self._do(due)
+            except Exception:  # a fault in one of them must not end the others
+                logger.exception("%s failed", due.name.lower())
+
+    async def _do(self, due: Due) -> None:
+        if due is Due.SWEEP:
+            await self.sweep()
+        elif due is Due.EXCHANGE:
+            self._exchange_with_all()
+        elif self._purge is not None:
+            await self._purge()
 
     async def sweep(self) -> None:
         """Look at all of home, and do what has become due there."""

@@ -189,8 +189,8 @@ class Link:
     # --- what its calls tell (responder.Caller) ------------------------------------------------------
 
     def heard(self, *, opening: bool) -> None:
-        """It called. A peer that was away and opens a conversation is there again."""
-        if opening and self._resting is not None and isinstance(self._error, _AWAY):
+        """It called. A peer that was away or did not trust this device may be asked again."""
+        if opening and self._resting is not None and isinstance(self._error, (*_AWAY, NotTrusted)):
             self.hurry()
 
     def told_equal(self, head: Head) -> None:
@@ -317,6 +317,7 @@ class Link:
             previous=self._last,
             rival=self.rival,
             tell=not self.outbox.streaming,
+            name=self.settings.name,
         )
 
     async def _exchange_or_fail(self) -> None:

@@ -59,7 +59,7 @@ class Session:
 
     `previous` is the exchange before this one, `rival` the exchange that the peer may be conducting
     with this device at the same time. `tell` lets the peer know of equal sets when it has no other
-    way to learn of it.
+    way to learn of it. `name` is how errors call the peer.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class Session:
         previous: Exchange | None = None,
         rival: Rival | None = None,
         tell: bool = False,
+        name: str = "",
     ) -> None:
         self._local = local
         self._desk = local.desk
@@ -80,6 +81,7 @@ class Session:
         self._previous = previous
         self._rival = rival
         self._tell = tell
+        self._name = name or peer.device
         self._tally = Tally(peer, local.monotonic)
         self._opening: Heads | None = None
         self._clock_offset: float | None = None
@@ -181,7 +183,7 @@ class Session:
     def _check(self, hello: Hello) -> None:
         """Raises `DishonestPeer`, `ProtocolMismatch`, `ClonedDevice`."""
         if hello.device != self._peer.device:
-            raise DishonestPeer(f"{self._peer.device} calls itself {hello.device}")
+            raise DishonestPeer(f"{self._name} calls itself {hello.device}")
         if hello.protocol_min > PROTOCOL_MAX or hello.protocol_max < PROTOCOL_MIN:
             raise ProtocolMismatch(
                 f"{hello.name} speaks protocol versions {hello.protocol_min} to {hello.protocol_max}, "
@@ -194,7 +196,7 @@ class Session:
         roster = self._local.roster
         await roster.take(await self._peer.roster(roster.offer()), self._peer.device)
         if not roster.trusts(self._peer.device):
-            raise NotTrusted(f"{self._peer.device} has been removed from the fleet")
+            raise NotTrusted(f"{self._name} has been removed from the fleet")
 
     def _learn(self, storage: Storage, hello: Hello) -> Head:
         if hello.highest_dot > storage.highest_dot(self._local.card.device):
@@ -235,7 +237,7 @@ class Session:
         async with transfer.ahead(self._wanted(transfer.span_wants(found.need_spans))) as batches:
             async for batch in batches:
                 await self._take(batch, lambda: None)
-        asked = Asked(self._peer.device, self._local.identify, found.need)
+        asked = Asked(self._name, self._local.identify, found.need)
         async with transfer.ahead(self._wanted(transfer.wants(found.need))) as batches:
             async for batch in batches:
                 await self._take(batch, partial(asked.check, batch.groups))
@@ -318,7 +320,7 @@ class Session:
         reasons = [f"{refusal.path}: {refusal.reason}" for refusal in self._tally.declined[:3]]
         if self._missing or not reasons:
             reasons.append(f"{len(self._missing) or 'some'} items that it announces and does not give")
-        return f"nothing new, and no proof again with {self._peer.device}: {'; '.join(reasons)}"
+        return f"nothing new, and no proof again with {self._name}: {'; '.join(reasons)}"
 
 
 def is_stuck(before: Exchange, after: Exchange) -> bool:

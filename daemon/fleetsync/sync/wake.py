@@ -76,6 +76,7 @@ def outgoing_addresses() -> frozenset[str]:
 def _address_towards(family: socket.AddressFamily, target: str) -> str | None:
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.setblocking(False)
             probe.connect((target, 9))
             return str(probe.getsockname()[0])
     except OSError:

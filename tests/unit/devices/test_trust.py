@@ -272,6 +272,15 @@ def test_pairing_again_forgets_the_past(state):
     assert (note.paused, note.instances, note.addresses) == (False, (), ("10.0.0.9:1",))
 
 
+def test_a_pairing_sets_aside_removals_of_either_side(state):
+    """A device that was removed itself names that too, or its new vouches would be void elsewhere."""
+    fleet = load(state)
+    pair(fleet, A, B)
+    of_me, of_other, of_a_third = B.remove(A), B.remove(C), B.remove(R)
+    fleet.take(raws(of_me, of_other, of_a_third), verify)
+    assert sorted(fleet.removals_between(C.device)) == sorted([of_me.id, of_other.id])
+
+
 def test_removing_a_stranger_is_not_found(state):
     """Nothing is signed for a device that is no peer."""
     with pytest.raises(NotFound):
