@@ -27,10 +27,8 @@ from fleetsync.devices.identity import Identity
 from fleetsync.devices.notes import PeerNote
 from fleetsync.devices.trust import Fleet
 from fleetsync.errors import BrokenConfig, NotFound, UserError
-from fleetsync.merge.register import Stamp
 from fleetsync.ports import Alert
 from fleetsync.records.names import DeviceId, ReplicaPath, require_name
-from fleetsync.replica.journal import HistoryEntry
 from fleetsync.replica.replica import Replica
 from fleetsync.replica.watcher import Watcher
 from fleetsync.sync import status as documents
@@ -43,6 +41,7 @@ from fleetsync.sync.offload import Desk
 from fleetsync.sync.status import Device
 from fleetsync.sync.tempo import Tempo
 from fleetsync.web.daemon import Document, Paired
+from fleetsync.web.documents import history_document
 from fleetsync.wire import sockets
 from fleetsync.wire.client import HttpPeer
 from fleetsync.wire.listener import Listener
@@ -74,6 +73,7 @@ class House:
         self._fleet = fleet
         self._replica = replica
         self._desk = Desk(replica)
+        self._watcher: Watcher | None = None
         self._listener = Listener(application(self._for_peer), identity, met=self._met)
 
     # --- running ------------------------------------------------------------------------------------
@@ -93,14 +93,14 @@ class House:
             purge=self._purge,
             watch=lambda tell: wake.watch(tell, hint=address_hints.wait),
         )
-        self._watcher = Watcher(self.settings.home, Hints(self._engine.touched).post)
+        watcher = self._watcher = Watcher(self.settings.home, Hints(self._engine.touched).post)
         try:
             async with anyio.create_task_group() as tasks:
-                await anyio.to_thread.run_sync(self._watcher.start)
+                await anyio.to_thread.run_sync(watcher.start)
                 await self._engine.sweep()
                 await tasks.start(self._engine.run)
                 await self._trust_changed()
-                tasks.start_soon(self._tend)
+                tasks.start_soon(self._tend, watcher)
                 task_status.started()
         finally:
             address_hints.close()
@@ -108,7 +108,8 @@ class House:
     async def aclose(self) -> None:
         """Let go of callers and of the watcher's threads."""
         await self._listener.aclose()
-        await anyio.to_thread.run_sync(self._watcher.stop)
+        if self._watcher is not None:
+            await anyio.to_thread.run_sync(self._watcher.stop)
 
     def _local_device(self) -> LocalDevice:
         sync = self.settings.config.sync
@@ -126,11 +127,11 @@ class House:
     def _name(self) -> str:
         return self.settings.config.device.name or socket.gethostname().partition(".")[0] or "unnamed"
 
-    async def _tend(self) -> None:
+    async def _tend(self, watcher: Watcher) -> None:
         while True:
             await anyio.sleep(TEND_SECONDS)
             await anyio.to_thread.run_sync(self._fleet.flush)
-            await anyio.to_thread.run_sync(self._watcher.tend)
+            await anyio.to_thread.run_sync(watcher.tend)
 
     async def _purge(self) -> None:
         history = self.settings.config.history
@@ -190,7 +191,7 @@ class House:
         addresses = {peer.device: self._addresses(peer.device) for peer in view.peers}
         me = Device(self.device, self._name(), __version__, self.listen, str(self.settings.home))
         document = documents.status_document(me, view, addresses, time.time())
-        if self._watcher.trouble:
+        if self._watcher is not None and self._watcher.trouble:
             alert = Alert("not-watched", "Changes are found late.", self._watcher.trouble, "fleetsync doctor")
             document["alerts"].append(msgspec.to_builtins(alert))
         return document
@@ -267,11 +268,11 @@ class House:
 
     async def restore(self, path: ReplicaPath, version: int | None) -> Document:
         """See `Daemon.restore`."""
-        return _entry(await self._desk.change(lambda _: self._replica.restore(path, version)))
+        return history_document(await self._desk.change(lambda _: self._replica.restore(path, version)))
 
     async def keep_local(self, path: ReplicaPath) -> Document:
         """See `Daemon.keep_local`."""
-        return _entry(await self._desk.change(lambda _: self._replica.keep_local(path)))
+        return history_document(await self._desk.change(lambda _: self._replica.keep_local(path)))
 
     async def rebuild_stats(self, skill: str) -> None:
         """See `Daemon.rebuild_stats`."""
@@ -305,15 +306,3 @@ def _dialable(texts: Iterable[str]) -> Iterator[sockets.Address]:
     for text in texts:
         with suppress(UserError):
             yield sockets.parse_address(text)
-
-
-def _entry(entry: HistoryEntry) -> Document:
-    """A row of the `history` document."""
-    return {**entry._asdict(), "at": documents.rfc3339(entry.at / 1e6), "stamp": _stamp(entry.stamp)}
-
-
-def _stamp(raw: bytes | None) -> Document | None:
-    if raw is None:
-        return None
-    stamp = msgspec.msgpack.decode(raw, type=Stamp)
-    return {"effective": stamp.effective, "hybrid": stamp.hybrid, "device": stamp.device}

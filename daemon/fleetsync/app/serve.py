@@ -43,7 +43,7 @@ def serve(settings: Settings, reload: Reload) -> None:
     """
     logs.configure(settings.config.log, os.environ)
     ensure_private_dir(settings.state_dir)
-    with _sole_use_of(settings.state_dir):
+    with sole_use_of(settings.state_dir):
         identity = ensure_identity(settings.state_dir)
         fleet = Fleet.load(settings.state_dir, identity)
         control = bind_control(settings.state_dir / SOCKET_NAME)
@@ -58,16 +58,21 @@ def serve(settings: Settings, reload: Reload) -> None:
 
 
 @contextmanager
-def _sole_use_of(state: Path) -> Iterator[None]:
+def sole_use_of(state: Path) -> Iterator[None]:
     """One daemon per state directory: the lock is the kernel's and dies with the process."""
     fd = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(fd, state)
         yield
-    except BlockingIOError as error:
-        raise AlreadyRunning(f"another daemon already uses {state}") from error
     finally:
         os.close(fd)
+
+
+def _lock(fd: int, state: Path) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise AlreadyRunning(f"another daemon already uses {state}") from error
 
 
 async def _run(build: Callable[[], House], control: socket.socket) -> None:

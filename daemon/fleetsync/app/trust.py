@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable
 
@@ -11,6 +12,8 @@ from fleetsync.devices.trust import Fleet
 from fleetsync.errors import NotFound
 from fleetsync.records.names import DeviceId
 from fleetsync.wire.messages import RosterOffer
+
+logger = logging.getLogger(__name__)
 
 
 class FleetRoster:
@@ -26,8 +29,9 @@ class FleetRoster:
     def met(self, device: DeviceId, host: str) -> None:
         """A device has called from this host: there, at the port it is known by, it can be called."""
         self._hosts[device] = host
-        ports = [address.rpartition(":")[2] for address in self._fleet.peer(device).addresses[:1]]
-        self._fleet.note_contact(device, time.time(), address=_at(host, int(ports[0])) if ports else "")
+        known = next((note.addresses for note in self._fleet.peers() if note.device == device), ())
+        port = known[0].rpartition(":")[2] if known else ""
+        self._fleet.note_contact(device, time.time(), address=_at(host, int(port)) if port else "")
 
     def digest(self) -> bytes:
         """See `RosterBook.digest`."""
@@ -41,6 +45,13 @@ class FleetRoster:
     async def take(self, offer: RosterOffer, sender: DeviceId) -> bool:
         """See `RosterBook.take`; signatures are checked in a child process."""
         changes = await anyio.to_thread.run_sync(self._fleet.take, offer.records)
+        if changes.forged or changes.malformed:
+            logger.warning(
+                "peer %s offered %d forged and %d malformed roster records: none was believed",
+                sender,
+                changes.forged,
+                changes.malformed,
+            )
         self._fleet.note_addresses(offer.addresses)
         host = self._hosts.get(sender)
         address = _at(host, offer.port) if host and offer.port else ""

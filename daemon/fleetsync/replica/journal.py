@@ -187,6 +187,11 @@ class Journal:
         with self.transaction():
             self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
+    def drop(self, name: str) -> None:
+        """Forget a named value."""
+        with self.transaction():
+            self._db.execute("DELETE FROM meta WHERE name = ?", (name,))
+
     def number(self, name: str) -> int:
         """A named counter, 0 if never set."""
         return int(self.get(name) or b"0")

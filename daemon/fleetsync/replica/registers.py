@@ -38,6 +38,8 @@ LIMIT = datasets.MAX_BODY - 16_384
 SECOND_LOOK = 60_000_000
 """µs after which what was swapped out is hashed again."""
 _ATTEMPTS = 5
+REBUILT = "rebuilt"
+"""Set in a journal that a person had begun anew: what is found in home loses to any peer's version."""
 _HYBRID, _NUMBER = "hybrid-clock", "highest-number"
 
 
@@ -77,6 +79,7 @@ class Registers:
         for stored in journal.versions():
             self._members.setdefault(stored.path, []).append(Member(stored, register.decode(stored.body)))
         self.oversize: set[str] = set()
+        self._rebuilt = journal.get(REBUILT) is not None
 
     # --- the set --------------------------------------------------------------------------------
 
@@ -170,9 +173,16 @@ class Registers:
     ) -> Change:
         mtime = max(0, look.mtime_ns // 1000)
         if path not in self._files:  # first seen: made in knowledge of nothing
-            return self._mint(row, path, value, {}, min(mtime, self._clock.now()))
+            hybrid = 0 if self._rebuilt else min(mtime, self._clock.now())
+            return self._mint(row, path, value, {}, hybrid)
         hybrid = self._tick() if watched else max(mtime, *(v.stamp.hybrid + 1 for v in known), 0)
         return self._mint(row, path, value, register.known_vector(known), hybrid)
+
+    def home_is_known(self) -> None:
+        """A full scan is over: what is found from now on is an edit."""
+        if self._rebuilt:
+            self._journal.drop(REBUILT)
+            self._rebuilt = False
 
     def _ripe(self, path: str) -> list[Version]:
         horizon = self._clock.horizon()
@@ -185,7 +195,7 @@ class Registers:
         return self._mint(row, path, value, register.known_vector(known), self._tick())
 
     def _mint(self, row: Dataset, path: str, value: bytes, vector: dict[str, int], hybrid: int) -> Change:
-        n = max(self._journal.number(_NUMBER) + 1, hybrid)
+        n = max(self._journal.number(_NUMBER) + 1, hybrid, self._clock.now())
         effective = register.effective_time(row.updated_at(value), hybrid, self._clock.skew)
         stamp = Stamp(effective, hybrid, self._device, register.digest_of(value))
         version = Version(Dot(self._device, n), vector, stamp, value)
@@ -330,6 +340,14 @@ class Registers:
         if lost is not None and replaced_by is not None and lost.version.dot == replaced_by.dot:
             return
         self._history.keep(path, value, Why.REPLACED if lost is None else Why.LOST_CONFLICT, stamp, device)
+
+    def keep_rivals(self, path: str, value: bytes) -> None:
+        """What is about to lose to `value` by a person's word goes to history, held versions too."""
+        for member in self.members(path):
+            rival = member.version
+            if rival.value is not None and rival.value != value:
+                stamp = msgspec.msgpack.encode(rival.stamp)
+                self._history.keep(path, rival.value, Why.LOST_CONFLICT, stamp, rival.stamp.device)
 
     def keep_losers(self, path: str) -> None:
         """Concurrent versions that lost and never stood in this device's file go to history too."""

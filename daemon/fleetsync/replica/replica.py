@@ -46,13 +46,13 @@ from fleetsync.records import timestamps
 from fleetsync.records.names import DeviceId
 from fleetsync.records.timestamps import Timestamp
 from fleetsync.replica.counting import STATS, Counting
-from fleetsync.replica.history import History
+from fleetsync.replica.history import History, Why
 from fleetsync.replica.index import IN_JOURNAL, Entry, Index
 from fleetsync.replica.journal import HistoryEntry, Journal, ParkedLine
 from fleetsync.replica.kinds import Kinds
 from fleetsync.replica.layout import Home, Look, Seen, look_of
 from fleetsync.replica.logs import Logs, NewLine
-from fleetsync.replica.registers import Applied, Change, Clock, Member, Registers
+from fleetsync.replica.registers import REBUILT, Applied, Change, Clock, Member, Registers
 
 PAGE_BYTES = 1 << 20
 _PAGE_ENTRIES = 4096
@@ -256,6 +256,7 @@ class Replica:
             if paths is None:
                 self._sweep(root)
                 self._watched = True
+                self._registers.home_is_known()
             else:
                 self._look_at(root, paths)
         return before != (self._index.head().arrival, self._index.head().fingerprint)
@@ -511,24 +512,41 @@ class Replica:
     # --- a person's word ----------------------------------------------------------------------------
 
     def keep_local(self, path: str) -> HistoryEntry:
-        """The file as it stands here becomes a new version that covers all others."""
-        datasets.require(path)
+        """What stands here, in one file or in a directory, becomes new versions that cover all others.
+
+        Returns the newest entry of history: what lost by this. Raises `NotFound`.
+        """
         with self._home.open() as root, self._indexing():
-            folder, name = root.parent_of(path)
-            with folder:
-                value = folder.read(name, datasets.MAX_BODY)
-            self._follow(self._registers.mint(path, value))
-            self._registers.settle_file(root, path)
+            files = [seen for seen in self._home.walk(root) if _within(seen, path)]
+            if not files:
+                raise NotFound(f"{path} is no file or directory that syncs as a whole")
+            kept = [self._keep_local(root, seen.path) for seen in files]
+        return next(iter(self.history.entries(path)), kept[-1])
+
+    def _keep_local(self, root: Folder, path: str) -> HistoryEntry:
+        folder, name = root.parent_of(path)
+        with folder:
+            value = folder.read(name, datasets.MAX_BODY)
+        self._registers.keep_rivals(path, value)
+        self._follow(self._registers.mint(path, value))
+        self._registers.settle_file(root, path)
         digest = hashlib.sha256(value).hexdigest()
-        return HistoryEntry(0, path, "kept", self._around.now(), None, self._device, len(value), digest)
+        return HistoryEntry(0, path, Why.REPLACED, self._around.now(), None, self._device, len(value), digest)
 
     def restore(self, path: str, version: int | None) -> HistoryEntry:
-        """A value from history becomes a new version that covers all others. Raises `NotFound`."""
-        entry, value = self.history.value(path, version)
+        """Values from history, of one file or the newest of a directory's, become versions that cover
+        all others. Returns the newest entry of history: what was replaced by this. Raises `NotFound`.
+        """
+        paths = {path} if datasets.find(path) else {entry.path for entry in self.history.entries(path)}
+        chosen = [self.history.value(each, version) for each in sorted(paths)]
+        if not chosen:
+            raise NotFound(f"history has nothing of {path}", next_step="run `fleetsync history`")
         with self._home.open() as root, self._indexing():
-            self._follow(self._registers.mint(path, value))
-            self._bring(root, path)
-        return entry
+            for entry, value in chosen:
+                self._follow(self._registers.mint(entry.path, value))
+                self._bring(root, entry.path)
+                self._unpark_beside(root, entry.path)
+        return next(iter(self.history.entries(path)), chosen[-1][0])
 
     def rebuild_stats(self, path: str) -> None:
         """The counters beside this log become the fold of all of its lines. Raises `NotFound`."""
@@ -586,6 +604,27 @@ def _open_index(path: Path, around: Surroundings) -> tuple[Index, bool]:
         for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
             path.with_name(name).unlink(missing_ok=True)
         return Index.open(path, around.random), True
+
+
+def rebuild_journal(state: Path, now: Callable[[], int]) -> Path:
+    """Put a damaged journal aside and begin a new one, on a person's word; returns where it went.
+
+    The next start takes home as it stands; its manifests lose to any peer's (SEMANTICS §4.5).
+    """
+    aside = state / f"journal.db.damaged-{now()}"
+    (state / "journal.db").rename(aside)
+    for suffix in ("-wal", "-shm"):
+        if (state / f"journal.db{suffix}").exists():
+            (state / f"journal.db{suffix}").rename(f"{aside}{suffix}")
+    journal = Journal.open(state / "journal.db")
+    journal.put(REBUILT, b"1")
+    journal.close()
+    return aside
+
+
+def _within(seen: Seen, path: str) -> bool:
+    """Whether a register file is this path or lies below it."""
+    return seen.row.kind is Kind.REGISTER and (seen.path == path or seen.path.startswith(f"{path}/"))
 
 
 def _is_log(path: str) -> bool:

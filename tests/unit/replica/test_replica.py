@@ -15,7 +15,7 @@ from fleetsync import files
 from fleetsync.errors import JournalDamaged, NotFound, StorageFailed
 from fleetsync.files import Folder
 from fleetsync.ports import END, START, Group, HomeState, Outcome
-from fleetsync.replica.replica import Replica, Surroundings
+from fleetsync.replica.replica import Replica, Surroundings, rebuild_journal
 from tests.faults.scenarios import (
     LOCAL,
     LOG,
@@ -367,3 +367,33 @@ def test_a_home_that_is_gone_is_missing_and_nothing_is_deleted(site: Site) -> No
     (site.folder / "away").rename(site.path(""))
     site.replica.scan(None)
     assert site.members() == before
+
+
+def test_a_journal_begun_anew_takes_home_as_it_stands_and_loses_to_any_peer(site: Site) -> None:
+    """What the old one knew of versions is gone; nothing of home is, and nothing older wins by accident."""
+    site.give(LOG, *REMOTE)
+    site.replica.close()
+    damaged = os.urandom(50_000)
+    (site.folder / "state/journal.db").write_bytes(damaged)
+    aside = rebuild_journal(site.folder / "state", lambda: site.now)
+    assert aside.read_bytes() == damaged
+    (site.folder / "state/index.db").unlink()
+    site.replica = site._open()
+    assert sorted(site.lines()) == sorted(LOCAL + REMOTE)
+    assert site.path(YAML).read_bytes() == MANIFEST
+    ancient = MANIFEST.replace(b"2026-05-30", b"1971-01-01")
+    assert site.give(YAML, version_of(ancient, 1, {}, 5)) == [Outcome.NEW]
+    assert site.path(YAML).read_bytes() == ancient
+    assert [site.replica.history.value(e.path, e.version)[1] for e in site.replica.history.entries()] == [
+        MANIFEST
+    ]
+
+
+def test_a_directory_can_be_kept_or_restored_as_a_whole(site: Site) -> None:
+    """The path of a skill stands for the files in it that sync as a whole."""
+    site.give(YAML, version_of(NEWER, 1, {}, NOW - 5))
+    site.replica.restore(SKILL, None)
+    assert site.path(YAML).read_bytes() == MANIFEST
+    assert site.replica.keep_local(SKILL).path == YAML
+    with pytest.raises(NotFound):
+        site.replica.keep_local("skills/nothing")
