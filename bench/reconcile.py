@@ -1,8 +1,9 @@
 """What reconciliation and its index cost at a million members, against the budgets of the project.
 
-`python bench/reconcile.py [MEMBERS]` builds two equal indexes in a temporary directory, lets one of
-them lose members, and runs whole sessions between the two in one process. CPU is counted per side;
-"first" is with cold blocks, "warm" the median of those after it. Budgets in brackets: must / good.
+`python -m bench reconcile` builds two equal indexes in a temporary directory, lets one of them lose
+members, and runs whole sessions between the two in one process. CPU is counted per side; "first" is
+with cold blocks, "warm" the median of those after it, and the budget is held against the dearer side.
+`python -m bench.reconcile MEMBERS` prints more, for another size.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
+from bench.budgets import Figure
 from fleetsync.merge.reconcile import Initiator, respond
 from fleetsync.ports import Key
 from fleetsync.replica.index import Entry, Index
@@ -99,65 +102,100 @@ def reopen(path: Path) -> tuple[Index, float]:
     return index, (time.process_time_ns() - began) / 1e6
 
 
-def case(name: str, paths: tuple[Path, Path], lost: Sequence[Entry], budget: str) -> None:
-    """Let the asking side, then the answering side, lack `lost`; print one row for each."""
-    for lacking, side in zip(paths, ("asks", "answers"), strict=True):
-        index, _ = reopen(lacking)
-        index.remove([item.key.id for item in lost])
-        index.close()
-        asking, answering = (reopen(path)[0] for path in paths)
-        first = reconcile(asking, answering)
-        warm = [reconcile(asking, answering) for _ in range(WARM_RUNS)]
-        assert {item.key.id for item in lost}.issuperset(first.found)
-        print(
-            f"{name:15} {side if lost else '':8} {first.rounds:3} {first.size:9,}"
-            f" {first.asking:9.2f} {first.answering:9.2f}"
-            f" {statistics.median(s.asking for s in warm):9.2f}"
-            f" {statistics.median(s.answering for s in warm):9.2f}   {budget}"
-        )
-        (asking if side == "asks" else answering).add(lost)
-        asking.close()
-        answering.close()
-        if not lost:
-            return
+class Cost(NamedTuple):
+    """CPU ms of the dearer side, whichever of the two lacks the members: first session, and warm."""
+
+    first: float
+    warm: float
+
+
+def case(name: str, paths: tuple[Path, Path], lost: Sequence[Entry]) -> Cost:
+    """Let the asking side, then the answering side, lack `lost`; print a row for each."""
+    costs = [_one_way(name, paths, lost, lacking) for lacking in ((0, 1) if lost else (0,))]
+    return Cost(max(cost.first for cost in costs), max(cost.warm for cost in costs))
+
+
+def _one_way(name: str, paths: tuple[Path, Path], lost: Sequence[Entry], lacking: int) -> Cost:
+    index, _ = reopen(paths[lacking])
+    index.remove([item.key.id for item in lost])
+    index.close()
+    sides = [reopen(path)[0] for path in paths]
+    first = reconcile(*sides)
+    warm = [reconcile(*sides) for _ in range(WARM_RUNS)]
+    assert {item.key.id for item in lost} == set(first.found)
+    asking, answering = (
+        statistics.median(cpu) for cpu in zip(*((s.asking, s.answering) for s in warm), strict=True)
+    )
+    side = ("asks", "answers")[lacking] if lost else ""
+    print(
+        f"{name:15} {side:8} {first.rounds:3} {first.size:9,} {first.asking:9.2f} {first.answering:9.2f}"
+        f" {asking:9.2f} {answering:9.2f}",
+        file=sys.stderr,
+    )
+    sides[lacking].add(lost)
+    for each in sides:
+        each.close()
+    return Cost(max(first.asking, first.answering), max(asking, answering))
 
 
 def inserts(path: Path, members: int) -> None:
     """Print what one durable insert and a batch cost, at the end and in the middle of the order."""
     index, opened = reopen(path)
-    print(f"open {opened:.1f} ms, resident {resident():.0f} MB; first head included")
+    print(f"open {opened:.1f} ms, resident {resident():.0f} MB; first head included", file=sys.stderr)
     for name, shift in (("at the end", members), ("in the middle", members // 2)):
         ones = [entry(shift + i, members)._replace(path=f"new-{i % 3}") for i in range(300)]
         ones = [one._replace(key=Key(one.key.ts + 1, sha256(one.key.id).digest())) for one in ones]
         single = [milliseconds(lambda one=one: index.add([one])) * 1000 for one in ones[:200]]  # type: ignore[misc]
         batch = milliseconds(lambda ones=ones: index.add(ones[200:])) * 10  # type: ignore[misc]
-        print(f"insert {name}: single {statistics.median(single):.0f} µs, in a batch {batch:.1f} µs each")
+        print(
+            f"insert {name}: single {statistics.median(single):.0f} µs, in a batch {batch:.1f} µs each",
+            file=sys.stderr,
+        )
         index.remove([one.key.id for one in ones])
-    print(f"quick check {milliseconds(index.check):.0f} ms")
+    print(f"quick check {milliseconds(index.check):.0f} ms", file=sys.stderr)
     index.close()
 
 
-def main(members: int) -> None:
-    """Measure and print."""
+def measure(members: int = 1_000_000) -> list[Figure]:
+    """The three rows of the budget."""
     with tempfile.TemporaryDirectory() as folder:
-        paths = Path(folder, "asking.db"), Path(folder, "answering.db")
-        print(f"{members:,} members; built with {fill(paths[0], members):.1f} µs each, ", end="")
-        print(f"{paths[0].stat().st_size / 1e6:.0f} MB")
-        shutil.copy(*paths)
-        choice = random.Random(1)
-        scattered = [entry(number, members) for number in choice.sample(range(members), 1000)]
-        tail = [entry(number, members) for number in range(members - 1000, members)]
-        inserts(paths[0], members)
-        print("\n                lacking  RTT     bytes      first CPU ms         warm CPU ms")
-        case("d=0", paths, [], "[0.5 / 0.2 ms]")
-        case("tail d=1", paths, tail[-1:], "[600 B, 1 RTT]")
-        case("tail d=100", paths, tail[-100:], "[3.9 kB, 1 RTT]")
-        case("tail d=1000", paths, tail, "")
-        case("scattered d=1", paths, scattered[:1], "[2 / 1 ms]")
-        case("scattered d=100", paths, scattered[:100], "[60 / 30 ms, 183 / 107 kB]")
-        case("scattered d=1k", paths, scattered, "[150 ms]")
-        print(f"resident at the end {resident():.0f} MB")
+        costs = _cases(Path(folder), members)
+    names = {"d=0": "d = 0", "scattered d=1": "d = 1", "scattered d=100": "d = 100 scattered"}
+    return [
+        Figure(
+            f"reconcile at N = 1,000,000, {words}: CPU per side",
+            costs[name].warm,
+            f"{costs[name].first:.2g} ms with cold blocks",
+        )
+        for name, words in names.items()
+    ]
+
+
+def _cases(folder: Path, members: int) -> dict[str, Cost]:
+    paths = folder / "asking.db", folder / "answering.db"
+    built = fill(paths[0], members)
+    size = paths[0].stat().st_size / 1e6
+    print(f"{members:,} members; built with {built:.1f} µs each, {size:.0f} MB", file=sys.stderr)
+    shutil.copy(*paths)
+    choice = random.Random(1)
+    scattered = [entry(number, members) for number in choice.sample(range(members), 1000)]
+    tail = [entry(number, members) for number in range(members - 1000, members)]
+    inserts(paths[0], members)
+    print("\n                lacking  RTT     bytes      first CPU ms         warm CPU ms", file=sys.stderr)
+    lost = {
+        "d=0": [],
+        "tail d=1": tail[-1:],
+        "tail d=100": tail[-100:],
+        "tail d=1000": tail,
+        "scattered d=1": scattered[:1],
+        "scattered d=100": scattered[:100],
+        "scattered d=1k": scattered,
+    }
+    costs = {name: case(name, paths, some) for name, some in lost.items()}
+    print(f"resident at the end {resident():.0f} MB", file=sys.stderr)
+    return costs
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000)
+    for figure in measure(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000):
+        print(f"{figure.value:9.2f} ms  {figure.name}")

@@ -7,19 +7,17 @@ report, must be the proxy's. Run with `python -m bench.wire_bytes`.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute, SocketStream
 
+from bench.proxy import CountingProxy
 from fleetsync.ports import Group
 from fleetsync.wire.client import HttpPeer
 from fleetsync.wire.codec import batches
 from fleetsync.wire.messages import Batch, Frame, Want
-from fleetsync.wire.sockets import Address
 from tests.fakes.peer import line
 from tests.fakes.wires import Wire, wire
 
@@ -33,39 +31,6 @@ class Figure(NamedTuple):
     bytes: int
     must: int | None
     good: int | None
-
-
-class CountingProxy:
-    """A TCP proxy that counts what it forwards."""
-
-    def __init__(self, upstream: Address) -> None:
-        self.upstream = upstream
-        self.bytes = 0
-
-    @asynccontextmanager
-    async def serving(self) -> AsyncIterator[Address]:
-        """The address that leads to the upstream."""
-        async with (
-            await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
-            anyio.create_task_group() as tasks,
-        ):
-            tasks.start_soon(listener.serve, self._forward)
-            yield Address(*listener.extra(SocketAttribute.local_address)[:2])
-            tasks.cancel_scope.cancel()
-
-    async def _forward(self, near: SocketStream) -> None:
-        async with near, await anyio.connect_tcp(*self.upstream) as far, anyio.create_task_group() as pipes:
-            pipes.start_soon(self._pipe, near, far, pipes.cancel_scope)
-            pipes.start_soon(self._pipe, far, near, pipes.cancel_scope)
-
-    async def _pipe(self, source: ByteStream, target: ByteStream, scope: anyio.CancelScope) -> None:
-        try:
-            async for data in source:
-                self.bytes += len(data)
-                await target.send(data)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            pass
-        scope.cancel()
 
 
 async def measure() -> list[Figure]:

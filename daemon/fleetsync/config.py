@@ -109,6 +109,20 @@ class History(Section, frozen=True):
     days: Annotated[int, msgspec.Meta(ge=1, le=36_500)] = 90
 
 
+class Store(Section, frozen=True):
+    """`[store]`: where the audit of runs and the index of experience are."""
+
+    # empty: files in the state directory
+    url: Annotated[str, msgspec.Meta(pattern=r"^(postgres(ql)?://.*)?$")] = ""
+
+
+class Audit(Section, frozen=True):
+    """`[audit]`: a run goes when it is older than `days` or `keep` newer ones exist."""
+
+    keep: Annotated[int, msgspec.Meta(ge=1, le=100_000_000)] = 100_000
+    days: Annotated[int, msgspec.Meta(ge=1, le=36_500)] = 90
+
+
 class Config(Section, frozen=True):
     """The whole file. `peers` maps a device id (or the name it has here) to addresses to try first."""
 
@@ -118,6 +132,8 @@ class Config(Section, frozen=True):
     sync: Sync = Sync()
     clock: Clock = Clock()
     history: History = History()
+    store: Store = Store()
+    audit: Audit = Audit()
     peers: dict[str, list[Address]] = {}
 
 

@@ -255,6 +255,13 @@ class NotFound(UserError):
     code = "not-found"
 
 
+class InvalidQuery(UserError):
+    """This is not something that can be asked or written there."""
+
+    code = "invalid-query"
+    next_step = "mend what it names; docs/experience.md says what is taken"
+
+
 class BrokenConfig(UserError):
     """The configuration file cannot be used."""
 

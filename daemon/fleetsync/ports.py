@@ -204,6 +204,9 @@ class Storage(Protocol):
         held versions. True if the set changed.
         """
 
+    def due_in(self) -> float | None:
+        """Seconds until `settle` has something to decide, None if nothing waits but for the sweep."""
+
     def close(self) -> None:
         """Flush and release; idempotent."""
 

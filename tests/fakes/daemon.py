@@ -83,6 +83,7 @@ class FakeDaemon:
         move = [{"path": "skills/deploy/events.jsonl", "items": 4}]
         self.plan: list[Document] = [{"id": OFFICE, "would_receive": move, "would_send": [], "error": None}]
         self.orders: list[tuple[Any, ...]] = []
+        self.held: list[str] = []
         self.failure: Exception | None = None
 
     async def status(self) -> Document:
@@ -104,6 +105,18 @@ class FakeDaemon:
         """The peers it knows."""
         self._fail()
         return self.known
+
+    async def guarded(self) -> Document:
+        """What it was told to hold back."""
+        self._fail()
+        return {"cause": "deleted-here" if self.held else None, "paths": self.held}
+
+    async def decide(self, confirm: bool) -> Document:
+        """Remembered."""
+        document = await self.guarded()
+        self.orders.append(("decide", confirm))
+        self.held = []
+        return document
 
     async def pause(self, peer: str) -> Document:
         """Remembered."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 
 import anyio
 
 from fleetsync.errors import Unreachable
 from fleetsync.records.names import DeviceId
+from fleetsync.stores.recorder import RunRecorder
 from fleetsync.sync.engine import Engine
 from fleetsync.sync.exchange import Exchange
 from fleetsync.sync.link import PeerSettings
 from fleetsync.sync.milestones import Remembered
+from fleetsync.sync.rounds import Conclude, Rounds
 from fleetsync.sync.views import PeerView
 from fleetsync.wire.messages import Batch, Frame, Hello, Receipt, RosterOffer, Want
 from fleetsync.wire.peer import Peer
@@ -47,6 +49,25 @@ class Network:
         """Wait until that line is cut."""
         while (caller, callee) not in self._cut:
             await self._cut_now.wait()
+
+
+class Noting(Rounds):
+    """The record of exchanges as a list of them."""
+
+    def __init__(self, recorder: RunRecorder, exchanges: list[Exchange]) -> None:
+        super().__init__(recorder)
+        self._exchanges = exchanges
+
+    @contextmanager
+    def exchange(self, peer: DeviceId) -> Iterator[Conclude]:
+        """See `Rounds.exchange`."""
+        with super().exchange(peer) as conclude:
+
+            def both(exchange: Exchange) -> None:
+                self._exchanges.append(exchange)
+                conclude(exchange)
+
+            yield both
 
 
 class Wire:
@@ -189,7 +210,5 @@ class World:
             self.wires[laptop.device[0], device[0]] = wire
             return wire
 
-        async def record(exchange: Exchange) -> None:
-            self.exchanges.append(exchange)
-
-        return Engine(laptop.local, connect, Remembered({}), record=record)
+        rounds = Noting(RunRecorder(lambda _: None, laptop.device), self.exchanges)
+        return Engine(laptop.local, connect, Remembered({}), rounds=rounds)

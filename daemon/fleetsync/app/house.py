@@ -136,6 +136,7 @@ class House:
     async def _purge(self) -> None:
         history = self.settings.config.history
         await self._desk.call(lambda _: self._replica.history.purge(history.keep, history.days * DAY))
+        await self._desk.call(lambda _: self._replica.trash.purge(history.days * DAY))
 
     @property
     def listen(self) -> str:
@@ -174,7 +175,7 @@ class House:
         return list(dict.fromkeys([*chosen, *note.addresses]))
 
     async def _trust_changed(self) -> None:
-        """The listener and the engine follow the fleet."""
+        """The listener, the engine and the other devices follow the fleet."""
         trusted = self._fleet.trusted()
         self._listener.trust(trusted)
         for view in self._engine.peers():
@@ -182,6 +183,7 @@ class House:
                 await self._engine.remove_peer(view.device)
         for note in self._fleet.peers():
             self._engine.add_peer(note.device, PeerSettings(note.title, note.direction, note.paused))
+        self._engine.roster_changed()
 
     # --- what commands ask (the `Daemon` port) --------------------------------------------------------
 
@@ -273,6 +275,17 @@ class House:
     async def keep_local(self, path: ReplicaPath) -> Document:
         """See `Daemon.keep_local`."""
         return history_document(await self._desk.change(lambda _: self._replica.keep_local(path)))
+
+    async def guarded(self) -> Document:
+        """See `Daemon.guarded`."""
+        held = await self._desk.call(lambda _: self._replica.guarded)
+        return {"cause": held.cause if held else None, "paths": held.paths if held else []}
+
+    async def decide(self, confirm: bool) -> Document:
+        """See `Daemon.decide`."""
+        document = await self.guarded()
+        await self._desk.change(lambda _: self._replica.decide(confirm=confirm))
+        return document
 
     async def rebuild_stats(self, skill: str) -> None:
         """See `Daemon.rebuild_stats`."""

@@ -100,7 +100,8 @@ async def _announce(house: House, notifier: Notifier) -> None:
     items = await house.items()
     listen = house.listen
     ready = f"fleetsync ready: device={house.device} listen={listen} home={house.settings.home} items={items}"
-    print(ready, file=sys.stderr, flush=True)  # noqa: T201 - the line that scripts wait for
+    # One write, newline included: scripts wait for this line, and a kill must not leave half of it.
+    print(f"{ready}\n", end="", file=sys.stderr, flush=True)  # noqa: T201
     notifier.ready(f"{items} items, listening on {listen}")
 
 

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class FleetRoster:
-    """The `RosterBook` of sync over a `Fleet`. `changed` is awaited when trust has changed."""
+    """The `RosterBook` of sync over a `Fleet`. `changed` is awaited when there are new records."""
 
     def __init__(self, fleet: Fleet, name: str, port: int, changed: Callable[[], Awaitable[None]]) -> None:
         self.name = name
@@ -56,7 +56,7 @@ class FleetRoster:
         host = self._hosts.get(sender)
         address = _at(host, offer.port) if host and offer.port else ""
         self._fleet.note_contact(sender, time.time(), address=address, name=offer.name)
-        if changes.added or changes.removed:
+        if changes.new:  # perhaps without consequence here; the next device judges for itself
             await self._changed()
         return bool(changes.added or changes.removed)
 

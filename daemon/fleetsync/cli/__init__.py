@@ -31,6 +31,8 @@ TABLE = {
     "history": ("fleetsync.cli.history", "What was replaced, deleted or lost a conflict."),
     "restore": ("fleetsync.cli.history", "Bring back an entry of history, here and on every peer."),
     "keep-local": ("fleetsync.cli.history", "Make this device's version of a file win everywhere."),
+    "guard": ("fleetsync.cli.guard", "What waits for your word, and giving it."),
+    "runs": ("fleetsync.cli.runs", "The audit trail: exchanges and skill runs, with their steps."),
     "doctor": ("fleetsync.cli.doctor", "Check everything; name the file, the cause and the next command."),
     "demo": ("fleetsync.cli.demo", "Two real daemons on this machine: pair, append, conflict, converge."),
     "service": ("fleetsync.cli.service", "The user service: install, uninstall, status."),

@@ -51,6 +51,8 @@ class Version(msgspec.Struct, frozen=True, array_like=True):
     """One value that a register had, or that it is gone (`value` None).
 
     `vector` maps a device to the highest number of its versions that the author had applied here.
+    A deletion carries in `before` what it deleted, and in `floor` which lines of the log beside it go
+    with it; a value made after a deletion inherits the floor.
     """
 
     dot: Dot
@@ -58,6 +60,7 @@ class Version(msgspec.Struct, frozen=True, array_like=True):
     stamp: Stamp
     value: bytes | None
     floor: Floor | None = None
+    before: bytes | None = None
 
 
 _ENCODER = msgspec.msgpack.Encoder(order="sorted")
@@ -120,6 +123,11 @@ def known_vector(versions: Iterable[Version]) -> dict[str, int]:
         _join(vector, version.vector)
         _join(vector, {version.dot.device: version.dot.n})
     return vector
+
+
+def is_below(floor: Floor | None, ts: int, identity: bytes) -> bool:
+    """Whether a deletion had seen, or outdates, a line with this key: it lives in trash then."""
+    return floor is not None and (ts <= floor.ts or identity in floor.above)
 
 
 def effective_time(updated_at: int | None, hybrid: int, skew: int) -> int:

@@ -13,11 +13,7 @@ from fleetsync.records.strictjson import Number
 
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_SPECIAL_FLOATS = frozenset({".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF", "-.inf", "-.Inf", "-.INF"}) | {
-    ".nan",
-    ".NaN",
-    ".NAN",
-}
+_SPECIAL_FLOAT = re.compile(r"[+-]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 _DIGITS_BUT_NO_NUMBER = re.compile(r"[+-]?0[0-9]+")
 _INTEGER = re.compile(r"(?P<sign>[+-]?)(?:0x(?P<hex>[0-9a-fA-F]+)|0o(?P<oct>[0-7]+)|0b(?P<bin>[01]+)|[0-9]+)")
 _FLOAT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
@@ -54,7 +50,7 @@ def read_integer(plain: str) -> int | None:
 
 
 def _is_float(plain: str) -> bool:
-    if plain in _SPECIAL_FLOATS:
+    if _SPECIAL_FLOAT.fullmatch(plain):
         return True
     if _FLOAT.fullmatch(plain) is None or _DIGITS_BUT_NO_NUMBER.fullmatch(plain):
         return False
@@ -63,14 +59,16 @@ def _is_float(plain: str) -> bool:
 
 # --- writing ------------------------------------------------------------------------------------------
 
-_BREAK = "\r\n\x85\u2028\u2029"
-_BLANK_OR_END = rf"(?:[ \t{_BREAK}\0]|\Z)"
+BREAKS = "\r\n\x85\u2028\u2029"
+"""What counts as the end of a line in YAML as mur writes it."""
+
+_BLANK_OR_END = rf"(?:[ \t{BREAKS}\0]|\Z)"
 _UNPRINTABLE = re.compile("[^\n\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
-_SPACE_THEN_BREAK = re.compile(f" [{_BREAK}]")
-_BREAK_THEN_SPACE = re.compile(f"[{_BREAK}] ")
+_SPACE_THEN_BREAK = re.compile(f" [{BREAKS}]")
+_BREAK_THEN_SPACE = re.compile(f"[{BREAKS}] ")
 _NOT_PLAIN = re.compile(
     rf"\A[ #,[\]{{}}&*!|>'\"%@`]|\A(?:---|\.\.\.)|\A[?-]{_BLANK_OR_END}|:{_BLANK_OR_END}"
-    rf"|[ \t\0]\#|[{_BREAK}]|\ \Z"
+    rf"|[ \t\0]\#|[{BREAKS}]|\ \Z"
 )
 _ESCAPES = {
     "\0": "0",
@@ -89,8 +87,8 @@ _ESCAPES = {
     "\u2028": "L",
     "\u2029": "P",
 }
-_ESCAPED = re.compile(rf'["\\{_BREAK}]|{_UNPRINTABLE.pattern}')
-_LINES = re.compile(f"[^{_BREAK}]+|[{_BREAK}]")
+_ESCAPED = re.compile(rf'["\\{BREAKS}]|{_UNPRINTABLE.pattern}')
+_LINES = re.compile(f"[^{BREAKS}]+|[{BREAKS}]")
 
 
 def print_scalar(text: str, indent: int) -> str:
@@ -101,10 +99,10 @@ def print_scalar(text: str, indent: int) -> str:
     unquotable = _UNPRINTABLE.search(text) or _SPACE_THEN_BREAK.search(text)
     if "\n" in text:
         blockable = not unquotable and not text.endswith(" ")
-        return _literal(text, indent) if blockable else _double_quoted(text)
-    if not unquotable and not _must_be_quoted(text):
-        return text
-    return _double_quoted(text) if unquotable or _BREAK_THEN_SPACE.search(text) else _single_quoted(text, indent)
+        return _literal(text, indent) if blockable else double_quoted(text)
+    if unquotable or _BREAK_THEN_SPACE.search(text):
+        return double_quoted(text)
+    return _single_quoted(text, indent) if _must_be_quoted(text) else text
 
 
 def _must_be_quoted(text: str) -> bool:
@@ -113,19 +111,20 @@ def _must_be_quoted(text: str) -> bool:
 
 
 def _literal(text: str, indent: int) -> str:
-    hint = "2" if text[0] in f" {_BREAK}" else ""
-    chomp = "-" if text[-1] not in _BREAK else "+" if len(text) == 1 or text[-2] in _BREAK else ""
-    lines = "".join(part if part in _BREAK else " " * indent + part for part in _LINES.findall(text))
+    hint = "2" if text[0] in f" {BREAKS}" else ""
+    chomp = "-" if text[-1] not in BREAKS else "+" if len(text) == 1 or text[-2] in BREAKS else ""
+    lines = "".join(part if part in BREAKS else " " * indent + part for part in _LINES.findall(text))
     return f"|{hint}{chomp}\n{lines}"
 
 
 def _single_quoted(text: str, indent: int) -> str:
     """A break in a quoted string is followed by indentation, unless another break follows."""
-    padded = re.sub(f"(?<=[{_BREAK}])(?![{_BREAK}])", " " * indent, text)
+    padded = re.sub(f"(?<=[{BREAKS}])(?![{BREAKS}])", " " * indent, text)
     return "'" + padded.replace("'", "''") + "'"
 
 
-def _double_quoted(text: str) -> str:
+def double_quoted(text: str) -> str:
+    """A string on one line, whatever is in it."""
     return '"' + _ESCAPED.sub(_escape, text) + '"'
 
 

@@ -65,13 +65,16 @@ class Mapping(NamedTuple):
 Node: TypeAlias = Scalar | Sequence | Mapping
 
 
-def read(data: bytes) -> Node:
+def read(data: bytes, oddities: list[int] | None = None) -> Node:
     """The one document in this text; raises `MalformedRecord` for anything else, beyond the bounds
     too, and for what cannot be synced (see the head of this module).
+
+    With `oddities`, nodes with an anchor or a tag and aliases are read all the same, the aliases as
+    tagged scalars, and the list gets the characters at which they stand, in ascending order.
     """
     if len(data) > MAX_BYTES:
         raise MalformedRecord("the YAML is larger than 1 MiB")
-    builder = _Builder()
+    builder = _Builder(oddities)
     try:
         for event in yaml.parse(_decode(data), Loader=_LOADER):
             builder.take(event)
@@ -102,10 +105,10 @@ def _hash(node: Node, update: Callable[[bytes], None]) -> None:
             _hash(item, update)
     else:
         update(b"{%d:" % len(node.members))
-        for key in sorted({name.text for name, _ in node.members}):
-            update(b"%d:%b" % (len(key.encode()), key.encode()))
-            value = node.get(key)
-            assert value is not None
+        if len({name.text for name, _ in node.members}) < len(node.members):
+            raise MalformedRecord("the YAML has a key twice")
+        for name, value in sorted(node.members, key=lambda member: member[0].text):
+            update(b"%d:%b" % (len(name.text.encode()), name.text.encode()))
             _hash(value, update)
 
 
@@ -180,8 +183,9 @@ class _Open:
 class _Builder:
     """Puts events together, counting depth and nodes."""
 
-    def __init__(self) -> None:
+    def __init__(self, oddities: list[int] | None) -> None:
         self.root: Node | None = None
+        self._oddities = oddities
         self._open: list[_Open] = []
         self._nodes = 0
 
@@ -189,23 +193,32 @@ class _Builder:
         if isinstance(event, yaml.DocumentStartEvent) and self.root is not None:
             raise MalformedRecord("the YAML holds several documents")
         if isinstance(event, yaml.NodeEvent) and event.anchor is not None:
-            raise MalformedRecord("the YAML uses an anchor or an alias")
-        if isinstance(event, yaml.ScalarEvent):
+            self._note(event, "an anchor or an alias")
+        if isinstance(event, yaml.AliasEvent):
+            self._add(Scalar(event.anchor, False, True, Span(event.start_mark.index, _end(event))))
+        elif isinstance(event, yaml.ScalarEvent):
+            if event.tag not in (None, _STRING_TAG):
+                self._note(event, "a tag")
             self._add(_scalar(event))
         elif isinstance(event, yaml.CollectionStartEvent):
             self._begin(event)
         elif isinstance(event, yaml.CollectionEndEvent):
-            self._add(self._open.pop().closed(event.end_mark.index))
+            self._add(self._open.pop().closed(_end(event)))
 
     def _begin(self, event: Any) -> None:
         if event.tag is not None:
-            raise MalformedRecord("the YAML uses a tag")
+            self._note(event, "a tag")
         if len(self._open) >= MAX_DEPTH:
             raise MalformedRecord("the YAML is nested too deeply")
         span = Span(event.start_mark.index, event.start_mark.index)
         is_sequence = isinstance(event, yaml.SequenceStartEvent)
         node = Sequence([], span) if is_sequence else Mapping([], span)
         self._open.append(_Open(node, is_flow=bool(event.flow_style)))
+
+    def _note(self, event: Any, what: str) -> None:
+        if self._oddities is None:
+            raise MalformedRecord(f"the YAML uses {what}")
+        self._oddities.append(event.start_mark.index)
 
     def _add(self, node: Node) -> None:
         self._nodes += 1
@@ -217,8 +230,12 @@ class _Builder:
             self.root = node
 
 
+def _end(event: Any) -> int:
+    index: int = event.end_mark.index
+    return index
+
+
 def _scalar(event: Any) -> Scalar:
-    if event.tag not in (None, _STRING_TAG):
-        raise MalformedRecord("the YAML uses a tag")
-    plain = not event.style and event.tag is None
-    return Scalar(event.value, plain, event.tag is not None, Span(event.start_mark.index, event.end_mark.index))
+    tagged = event.tag is not None
+    span = Span(event.start_mark.index, event.end_mark.index)
+    return Scalar(event.value, not tagged and not event.style, tagged, span)

@@ -24,7 +24,7 @@ from fleetsync.ports import Bound, Head, Key, Ranges
 from fleetsync.records.names import DeviceId
 from fleetsync.replica.blocks import MEMBER, Blocks, Member, Summary
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 IN_JOURNAL = -1
 """The offset of an entry whose body is kept in the journal."""
@@ -47,6 +47,7 @@ CREATE TABLE items (arrival INTEGER PRIMARY KEY, id BLOB NOT NULL, ts INTEGER NO
     offset INTEGER NOT NULL, length INTEGER NOT NULL, origin INTEGER);
 CREATE INDEX items_by_id ON items (substr(id, 1, 8));
 CREATE INDEX items_by_path ON items (path);
+CREATE INDEX items_in_journal ON items (id) WHERE offset = -1;
 CREATE TABLE blocks (number INTEGER PRIMARY KEY, size INTEGER NOT NULL, sum BLOB NOT NULL,
     first_ts INTEGER NOT NULL, first_id BLOB NOT NULL, last_ts INTEGER NOT NULL, last_id BLOB NOT NULL);
 CREATE TABLE leaves (number INTEGER PRIMARY KEY, members BLOB NOT NULL);
@@ -294,6 +295,10 @@ class Index:
         """At most `limit` members with a higher arrival number, oldest first."""
         query = f"SELECT {_ITEM} FROM items WHERE arrival > ? ORDER BY arrival LIMIT ?"
         return [self._entry(row) for row in self._rows(query, (after, limit))]
+
+    def in_journal(self) -> set[bytes]:
+        """The ids of all members whose bodies are in the journal."""
+        return {row[0] for row in self._rows("SELECT id FROM items WHERE offset = -1")}
 
     # files
 

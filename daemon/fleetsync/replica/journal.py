@@ -28,6 +28,8 @@ CREATE TABLE versions (id BLOB PRIMARY KEY, path TEXT NOT NULL, body BLOB NOT NU
 CREATE INDEX versions_by_path ON versions (path);
 CREATE TABLE registers (path TEXT PRIMARY KEY, digest BLOB NOT NULL, device INTEGER, inode INTEGER,
     size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER) WITHOUT ROWID;
+CREATE TABLE superseded (path TEXT NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (path, digest)) WITHOUT ROWID;
+CREATE TABLE trashing (token TEXT PRIMARY KEY, unit TEXT NOT NULL, since INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE parked (id BLOB PRIMARY KEY, path TEXT NOT NULL, ts INTEGER NOT NULL, body BLOB NOT NULL,
     reason TEXT NOT NULL, origin TEXT) WITHOUT ROWID;
 CREATE INDEX parked_by_path ON parked (path);
@@ -110,6 +112,14 @@ class Swap(NamedTuple):
     path: str
     version: bytes
     replaced: bytes
+    since: int
+
+
+class Trashing(NamedTuple):
+    """A directory that was deleted elsewhere: under home as `token` until looked at again."""
+
+    token: str
+    unit: str
     since: int
 
 
@@ -243,6 +253,22 @@ class Journal:
                 "INSERT OR REPLACE INTO registers VALUES (?,?,?,?,?,?,?)", (path, file.digest, *look)
             )
 
+    def drop_register_file(self, path: str) -> None:
+        """Forget that there was a file."""
+        with self.transaction():
+            self._db.execute("DELETE FROM registers WHERE path = ?", (path,))
+
+    def note_superseded(self, path: str, digests: Iterable[bytes]) -> None:
+        """Values that newer ones have replaced: a file that goes back to one may be a restored backup."""
+        with self.transaction():
+            rows = [(path, digest) for digest in digests if digest]
+            self._db.executemany("INSERT OR IGNORE INTO superseded VALUES (?, ?)", rows)
+
+    def was_superseded(self, path: str, digest: bytes) -> bool:
+        """Whether this value was replaced by a newer one before."""
+        query = "SELECT 1 FROM superseded WHERE path = ? AND digest = ?"
+        return self._db.execute(query, (path, digest)).fetchone() is not None
+
     # --- parked lines ---
 
     def park(self, lines: Iterable[ParkedLine]) -> None:
@@ -256,9 +282,15 @@ class Journal:
         rows = self._db.execute(f"SELECT * FROM parked {where} ORDER BY path, ts, id", arguments)
         return [ParkedLine(*row) for row in rows]
 
-    def parked_paths(self) -> dict[str, int]:
-        """How many lines are parked, by path."""
-        return dict(self._db.execute("SELECT path, count(*) FROM parked GROUP BY path").fetchall())
+    def parked_paths(self, *, without: str) -> dict[str, int]:
+        """How many lines are parked, by path, less those with this reason."""
+        query = "SELECT path, count(*) FROM parked WHERE reason != ? GROUP BY path"
+        return dict(self._db.execute(query, (without,)).fetchall())
+
+    def set_reason(self, ids: Iterable[bytes], reason: str) -> None:
+        """Why these parked lines are parked, from now on."""
+        with self.transaction():
+            self._db.executemany("UPDATE parked SET reason = ? WHERE id = ?", [(reason, i) for i in ids])
 
     def parked_bodies(self, ids: Sequence[bytes]) -> dict[bytes, bytes]:
         """The bodies of those of these ids that are parked."""
@@ -401,6 +433,22 @@ class Journal:
     def swaps(self) -> list[Swap]:
         """All that are not finished, oldest first."""
         return [Swap(*row) for row in self._db.execute("SELECT * FROM swaps ORDER BY since")]
+
+    # --- directories on their way to trash (SEMANTICS §3.4) ---
+
+    def begin_trash(self, trashing: Trashing) -> None:
+        """Before the directory is renamed."""
+        with self.transaction():
+            self._db.execute("INSERT OR REPLACE INTO trashing VALUES (?, ?, ?)", trashing)
+
+    def finish_trash(self, token: str) -> None:
+        """Its copy is in the state directory and nothing is left under home."""
+        with self.transaction():
+            self._db.execute("DELETE FROM trashing WHERE token = ?", (token,))
+
+    def trashings(self) -> list[Trashing]:
+        """All that are not finished, oldest first."""
+        return [Trashing(*row) for row in self._db.execute("SELECT * FROM trashing ORDER BY since")]
 
     # --- history ---
 

@@ -64,6 +64,8 @@ class Logs:
         """Told of lines that another program on this device has written."""
         self._journal = journal
         self._index = index
+        self.shrunk: set[str] = set()
+        """Logs in which lines were missing when they were read; emptied by who acts on it."""
         self._states: dict[str, FileState] = {}
         self._torn: set[str] = set()
         self.reload()
@@ -100,6 +102,13 @@ class Logs:
             self._index.remove([e.key.id for e in self._index.of_path(path) if e.offset != IN_JOURNAL])
             self._index.drop_file(path)
 
+    def forget(self, path: str) -> None:
+        """The file has left home; its members are taken care of by who moved it."""
+        self._states.pop(path, None)
+        self._torn.discard(path)
+        with self._index.transaction():
+            self._index.drop_file(path)
+
     def _read(self, fd: int, path: str, row: Dataset) -> bool:
         look = look_of(os.fstat(fd))
         state = self._states.get(path)
@@ -112,6 +121,8 @@ class Logs:
             changed = self._take(fd, path, row, blank, look, present)
             lost = before - present
             self._index.remove(list(lost))
+        if lost:
+            self.shrunk.add(path)
         return changed or bool(lost)
 
     def _has_grown(self, fd: int, state: FileState, look: Look) -> bool:

@@ -1,8 +1,8 @@
 """`Replica`: this device's copy of the set, home plus index plus journal (the `Storage` port).
 
-The set is what is known; home is what is applied. This module joins the parts and decides what
-becomes of a member: applied to its file, parked until it may be written, or held until its time has
-come. It knows nothing of peers but their ids, and nothing of the network or the event loop.
+The set is what is known; home is what is applied. This module joins the parts and says in which order
+they act: registers before lines, recovery before everything. It knows nothing of peers but their ids,
+and nothing of the network or the event loop.
 """
 
 from __future__ import annotations
@@ -10,25 +10,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from fleetsync import datasets
-from fleetsync.datasets import Dataset, Kind
+from fleetsync.datasets import Kind
 from fleetsync.errors import (
     FileChanged,
     FleetsyncError,
     HomeMissing,
     IndexDamaged,
-    LocalError,
     LockBusy,
     MalformedRecord,
     NotFound,
 )
 from fleetsync.files import Folder, ensure_private_dir
 from fleetsync.ports import (
-    END,
-    START,
     Alert,
     Arrival,
     Bound,
@@ -46,18 +43,22 @@ from fleetsync.records import timestamps
 from fleetsync.records.names import DeviceId
 from fleetsync.records.timestamps import Timestamp
 from fleetsync.replica.counting import STATS, Counting
+from fleetsync.replica.guard import Cause, Guard, Held
 from fleetsync.replica.history import History, Why
 from fleetsync.replica.index import IN_JOURNAL, Entry, Index
-from fleetsync.replica.journal import HistoryEntry, Journal, ParkedLine
-from fleetsync.replica.kinds import Kinds
-from fleetsync.replica.layout import Home, Look, Seen, look_of
-from fleetsync.replica.logs import Logs, NewLine
-from fleetsync.replica.registers import REBUILT, Applied, Change, Clock, Member, Registers
+from fleetsync.replica.journal import HistoryEntry, Journal
+from fleetsync.replica.layout import Home, Seen
+from fleetsync.replica.lines import Lines, directory_exists, parked_entry, see
+from fleetsync.replica.logs import Logs
+from fleetsync.replica.registers import REBUILT, Registers
+from fleetsync.replica.shelf import Shelf, is_log
+from fleetsync.replica.trash import Trash
+from fleetsync.replica.units import Units
+from fleetsync.replica.versions import Change, Clock, Member, Versions
 
-PAGE_BYTES = 1 << 20
-_PAGE_ENTRIES = 4096
+MANY = 3
+"""More files than this that go back to superseded values at once are a restored home."""
 _HOME_SEEN = "home-seen"
-NO_MANIFEST, UNREADABLE = "no live manifest", "mur here could not read it"
 
 
 @dataclass(frozen=True)
@@ -79,14 +80,6 @@ class Surroundings:
         return self.random(8).hex()
 
 
-@dataclass
-class _Tally:
-    """Refusals since the start, for `status`."""
-
-    refused: int = 0
-    reasons: dict[str, str] = field(default_factory=dict)
-
-
 class Replica:
     """The `Storage` of a device with a home; blocking and single-threaded."""
 
@@ -97,26 +90,42 @@ class Replica:
         """
         ensure_private_dir(state)
         self._home = Home(home)
-        self._device = device
         self._around = around
         self._journal = Journal.open(state / "journal.db")
-        self._index, index_is_new = _open_index(state / "index.db", around)
-        clock = Clock(around.now, skew)
+        self._index = _open_index(state / "index.db", around)
         self.history = History(state / "history", self._journal, around.now)
-        self._registers = Registers(device, self._journal, self.history, clock, around.token)
-        self._counting = Counting(self._journal, around.time, around.token)
-        self._logs = Logs(self._journal, self._index)
-        self._kinds = Kinds(self._journal)
-        self._logs.wrote_here = self._kinds.learn
-        self._tally = _Tally()
-        self._collided: set[bytes] = set()
+        self._build(state, device, skew)
+        self._refused = 0
+        self._troubles: dict[str, str] = {}
         self._watched = False
         self._scanned = False
         self._missing = False
         self._make_home()
-        if index_is_new:
-            self._reindex()
+        self._align()
         self._recover()
+
+    def _build(self, state: Path, device: DeviceId, skew: int) -> None:
+        journal, index, around = self._journal, self._index, self._around
+        self._versions = Versions(device, journal, Clock(around.now, skew))
+        self._registers = Registers(self._versions, journal, self.history, around.token)
+        self._counting = Counting(journal, around.time, around.token)
+        self._logs = Logs(journal, index)
+        self._shelf = Shelf(self._home, journal, index, self._logs)
+        guard = Guard(journal, around.now)
+        self._lines = Lines(journal, index, self._logs, self._shelf, self._versions, self._counting, guard)
+        self._registers.outlived = self._lines.outlived
+        self.trash = Trash(state / "trash", journal, around.now, around.token)
+        self._units = Units(
+            journal,
+            index,
+            self._logs,
+            self._lines,
+            self._registers,
+            self.history,
+            self.trash,
+            guard,
+            self._follow,
+        )
 
     # --- opening ----------------------------------------------------------------------------------
 
@@ -128,11 +137,16 @@ class Replica:
             ensure_private_dir(self._home.path)
             self._journal.put(_HOME_SEEN, b"1")
 
-    def _reindex(self) -> None:
-        """What the journal holds goes into an empty index; the files follow with the first scan."""
+    def _align(self) -> None:
+        """The index holds of the journal's members exactly those that are there: a crash, or a transaction
+        of the index that was undone, may have come between the two. The files follow with a scan.
+        """
+        versions = [_version_entry(m) for m in self._versions.all_members()]
+        members = [*versions, *(parked_entry(line) for line in self._journal.parked())]
         with self._index.transaction():
-            self._index.add([_version_entry(m) for m in self._registers.all_members()])
-            self._index.add([_parked_entry(line) for line in self._journal.parked()])
+            self._index.remove(list(self._index.in_journal() - {member.key.id for member in members}))
+            self._index.add(members)
+        self._aligned = True
 
     def _recover(self) -> None:
         try:
@@ -140,11 +154,12 @@ class Replica:
         except HomeMissing:
             self._missing = True
             return
-        with root:
+        with root, self._indexing():
             self._counting.recover(root)
             self._logs.recover(root)
             for path in self._registers.recover(root):
                 self._reset_counters(root, path)
+            self._units.recover(root)
             for seen in self._home.walk(root):
                 if seen.row.stats is not None:
                     self._counting.sweep(root, seen.path.rpartition("/")[0])
@@ -159,8 +174,11 @@ class Replica:
         """One transaction of the index; what is known of the files goes back with it if it fails."""
         try:
             with self._index.transaction():
+                if not self._aligned:
+                    self._align()
                 yield
         except BaseException:
+            self._aligned = False
             self._logs.reload()
             raise
 
@@ -176,76 +194,29 @@ class Replica:
 
     def bodies(self, ids: Sequence[bytes]) -> list[Item]:
         """See `Storage.bodies`."""
-        return self._items(self._index.find(ids))
+        return self._shelf.bodies(ids)
 
     def between(self, lower: Bound, upper: Bound) -> Iterator[list[Item]]:
         """See `Storage.between`."""
-        for entries in self._entry_pages(lower, upper):
-            yield from _cut(self._items(entries))
+        return self._shelf.between(lower, upper)
 
     def arrivals(self, after: int, limit_bytes: int) -> list[Arrival]:
         """See `Storage.arrivals`."""
-        found: list[Arrival] = []
-        size = 0
-        while size < limit_bytes:
-            entries = self._index.arrivals(after, 256)
-            items = {item.key.id: item for item in self._items(entries)}
-            for entry in entries:
-                item = items.get(entry.key.id)
-                if item is not None and size < limit_bytes:
-                    found.append(Arrival(entry.arrival, entry.origin, item))
-                    size += len(item.body)
-            if len(entries) < 256:
-                break
-            after = entries[-1].arrival
-        return found
-
-    def _entry_pages(self, lower: Bound, upper: Bound) -> Iterator[list[Entry]]:
-        """Entries register versions first; of the whole set path by path, else page by page."""
-        if (lower, upper) == (START, END):
-            paths = sorted(self._index.counts_by_path(), key=lambda path: (_is_log(path), path))
-            for path in paths:
-                yield from _pages(self._index.of_path(path))
-        else:
-            for page in self._index.between(lower, upper):
-                yield sorted(page, key=lambda entry: (_is_log(entry.path), entry.path, entry.key))
-
-    def _items(self, entries: Sequence[Entry]) -> list[Item]:
-        """The entries with their bodies, ordered by path and key; unreadable ones left out."""
-        bodies = self._stored_bodies([e for e in entries if e.offset == IN_JOURNAL])
-        standing = [e for e in entries if e.offset != IN_JOURNAL]
-        if standing:
-            try:
-                with self._home.open() as root:
-                    bodies.update(self._logs.bodies(root, standing))
-            except HomeMissing:
-                self._missing = True
-        ordered = sorted(entries, key=lambda entry: (_is_log(entry.path), entry.path, entry.key))
-        return [Item(e.key, e.path, bodies[e.key.id]) for e in ordered if e.key.id in bodies]
-
-    def _stored_bodies(self, entries: list[Entry]) -> dict[bytes, bytes]:
-        found: dict[bytes, bytes] = {}
-        for entry in entries:
-            if not _is_log(entry.path):
-                stored = self._journal.version(entry.key.id)
-                if stored is not None:
-                    found[entry.key.id] = stored.body
-        found.update(self._journal.parked_bodies([e.key.id for e in entries if _is_log(e.path)]))
-        return found
+        return self._shelf.arrivals(after, limit_bytes)
 
     def highest_dot(self, device: DeviceId) -> int:
         """See `Storage.highest_dot`."""
-        return self._registers.highest_number(device)
+        return self._versions.highest_number(device)
 
     def learn_dot(self, number: int) -> None:
         """See `Storage.learn_dot`."""
-        self._registers.learn_number(number)
+        self._versions.learn_number(number)
 
     # --- from home --------------------------------------------------------------------------------
 
     def scan(self, paths: Sequence[str] | None) -> bool:
         """See `Storage.scan`."""
-        before = self._index.head().arrival, self._index.head().fingerprint
+        before = self._state()
         try:
             root = self._home.open()
         except HomeMissing:
@@ -255,36 +226,50 @@ class Replica:
         with root, self._indexing():
             if paths is None:
                 self._sweep(root)
-                self._watched = True
-                self._registers.home_is_known()
             else:
                 self._look_at(root, paths)
-        return before != (self._index.head().arrival, self._index.head().fingerprint)
+        return before != self._state()
+
+    def _state(self) -> tuple[int, bytes]:
+        head = self._index.head()
+        return head.arrival, head.fingerprint
 
     def _sweep(self, root: Folder) -> None:
         """Everything: what changed, what is gone, what was left to do."""
+        identity = root.identity()
         seen = list(self._home.walk(root))
+        self._notice_restored_home(root, seen)
         for each in seen:
             self._scan_quietly(root, each)
+        if self._identity_now() != identity:
+            return  # home was swapped while it was read: nothing is concluded from what is missing
         present = {each.path for each in seen}
         for state in self._index.files():
-            if state.path not in present and _directory_exists(root, state.path):
+            if state.path not in present and directory_exists(root, state.path.rpartition("/")[0]):
                 self._logs.gone(state.path)
+        self._units.look(root, present, watched=self._watched)
+        self._watched = True
+        self._registers.home_is_known()
         self._catch_up(root)
-        self._unpark_all(root)
-        self._recount(root)
+
+    def _identity_now(self) -> tuple[int, int] | None:
+        try:
+            with self._home.open() as root:
+                return root.identity()
+        except HomeMissing:
+            return None
 
     def _look_at(self, root: Folder, paths: Sequence[str]) -> None:
-        for path in sorted(set(paths), key=_is_log):
+        for path in sorted(set(paths), key=is_log):
             row = datasets.find(path)
             if row is not None:
-                seen = _see(root, path, row)
-                if seen is not None:
-                    self._scan_quietly(root, seen)
-                elif row.kind is Kind.LOG and _directory_exists(root, path):
+                look = see(root, path)
+                if look is not None:
+                    self._scan_quietly(root, Seen(path, row, look))
+                elif row.kind is Kind.LOG and directory_exists(root, path.rpartition("/")[0]):
                     self._logs.gone(path)
             elif path.rpartition("/")[2] == STATS:
-                self._recount_one(root, datasets.sibling(path, "events.jsonl"))
+                self._lines.recount_one(root, datasets.sibling(path, "events.jsonl"))
 
     def _scan_quietly(self, root: Folder, seen: Seen) -> None:
         """One file's trouble is told by `condition`; it never keeps the others from being read."""
@@ -292,21 +277,39 @@ class Replica:
             self._scan_one(root, seen)
         except FileNotFoundError:
             return
-        except (MalformedRecord, LockBusy, FileChanged, LocalError) as error:
-            self._tally.reasons[seen.path] = str(error)
+        except FleetsyncError as error:
+            self._troubles[seen.path] = str(error)
         else:
-            self._tally.reasons.pop(seen.path, None)
+            self._troubles.pop(seen.path, None)
 
     def _scan_one(self, root: Folder, seen: Seen) -> None:
         if seen.row.kind is Kind.LOG:
             if self._logs.changed(seen.path, seen.look):
                 self._logs.read(root, seen.path, seen.row)
-            if self._kinds.grew():
-                self._unpark_all(root)
-        elif self._registers.changed(seen.path, seen.look):
+            if self._lines.learnt():
+                self._lines.unpark_all(root)
+        elif self._registers.changed(seen.path, seen.look) and not self._units.guard.stops:
             self._follow(self._registers.scan(root, seen, watched=self._watched))
             self._bring(root, seen.path)
-            self._unpark_beside(root, seen.path)
+
+    def _notice_restored_home(self, root: Folder, seen: Sequence[Seen]) -> None:
+        """Many files back at superseded values, or one beside a log that lost lines, are a backup that
+        was put back: the current values are applied, and a person is told (SEMANTICS §2.5).
+        """
+        registers = [s for s in seen if s.row.kind is Kind.REGISTER and self._changed(s)]
+        old = [s for s in registers if self._registers.is_old_news(root, s)]
+        if not old:
+            return
+        for each in (s for s in seen if s.row.kind is Kind.LOG):
+            self._scan_quietly(root, each)
+        if len(old) > MANY or self._logs.shrunk:
+            for each in old:
+                self._registers.discount(root, each)
+            self._units.guard.hold(Cause.RESTORED, [each.path for each in old])
+        self._logs.shrunk.clear()
+
+    def _changed(self, seen: Seen) -> bool:
+        return self._registers.changed(seen.path, seen.look)
 
     def _follow(self, change: Change) -> None:
         """The index follows the set of versions."""
@@ -322,7 +325,7 @@ class Replica:
         """See `Storage.apply`. Registers go first: lines need their manifest."""
         answers: list[list[Verdict]] = [[] for _ in groups]
         with self._home.open() as root, self._indexing():
-            for position in sorted(range(len(groups)), key=lambda p: _is_log(groups[p].path)):
+            for position in sorted(range(len(groups)), key=lambda p: is_log(groups[p].path)):
                 answers[position] = self._apply_group(root, groups[position], origin)
         return [verdict for answer in answers for verdict in answer]
 
@@ -330,11 +333,14 @@ class Replica:
         try:
             path, row = datasets.require(group.path)
         except MalformedRecord as error:
-            self._tally.refused += len(group.bodies)
+            self._refused += len(group.bodies)
             return [Verdict(Outcome.REFUSED, error.message)] * len(group.bodies)
         if row.kind is Kind.REGISTER:
             return self._apply_versions(root, path, group.bodies, origin)
-        return self._apply_lines(root, path, row, group.bodies, origin)
+        verdicts = self._lines.take(root, path, row, group, origin)
+        if any(verdict.outcome is Outcome.NEW for verdict in verdicts):
+            self._revive(root, path, row.manifest)
+        return verdicts
 
     def _apply_versions(
         self, root: Folder, path: str, bodies: Sequence[bytes], origin: DeviceId
@@ -343,155 +349,57 @@ class Replica:
         self._look_at(root, [path])  # an edit that nobody has seen yet was made without knowing these
         for body in bodies:
             try:
-                verdict, change = self._registers.take(path, body, origin)
+                verdict, change = self._versions.take(path, body, origin)
                 self._follow(change)
             except MalformedRecord as error:
-                self._tally.refused += 1
+                self._refused += 1
                 verdict = Verdict(Outcome.REFUSED, error.message)
             verdicts.append(verdict)
         if any(verdict.outcome is Outcome.NEW for verdict in verdicts):
             self._bring(root, path)
-            self._unpark_beside(root, path)
+            self._units.take_away(root)
         return verdicts
 
-    def _apply_lines(
-        self, root: Folder, path: str, row: Dataset, bodies: Sequence[bytes], origin: DeviceId
-    ) -> list[Verdict]:
-        keys = [self._key_or_reason(row, path, body) for body in bodies]
-        known = self._index.has([key.id for key in keys if isinstance(key, Key)])
-        fresh: dict[bytes, NewLine] = {}
-        verdicts: list[Verdict] = []
-        for key, body in zip(keys, bodies, strict=True):
-            if isinstance(key, str):
-                verdicts.append(Verdict(Outcome.REFUSED, key))
-            elif key.id in known or key.id in fresh:
-                verdicts.append(Verdict(Outcome.KNOWN))
-            else:
-                fresh[key.id] = NewLine(key, body)
-                verdicts.append(Verdict(Outcome.NEW))
-        self._note_collisions(keys, bodies, known)
-        if fresh:
-            self._admit_lines(root, path, row, list(fresh.values()), origin)
-        return verdicts
-
-    def _note_collisions(self, keys: Sequence[Key | str], bodies: Sequence[bytes], known: set[bytes]) -> None:
-        """Another line under a key that is taken here: the first one is kept, and it is told."""
-        pairs = zip(keys, bodies, strict=True)
-        offered = {key.id: body for key, body in pairs if isinstance(key, Key) and key.id in known}
-        held = {item.key.id: item.body for item in self.bodies(list(offered))} if offered else {}
-        self._collided |= {identity for identity, body in held.items() if offered[identity] != body}
-
-    def _key_or_reason(self, row: Dataset, path: str, body: bytes) -> Key | str:
-        try:
-            return datasets.identify_in(row, path, body)
-        except MalformedRecord as error:
-            self._tally.refused += 1
-            return error.message
-
-    def _admit_lines(
-        self, root: Folder, path: str, row: Dataset, lines: list[NewLine], origin: DeviceId
-    ) -> None:
-        """Write what may be written, park the rest; then count."""
-        alive = _has_manifest(root, path, row)
-        writable = [line for line in lines if alive and self._kinds.readable(row, line.body)]
-        reason = UNREADABLE if alive else NO_MANIFEST
-        written = {line.key.id for line in writable}
-        self._park(path, [line for line in lines if line.key.id not in written], reason, origin)
-        if writable:
-            self._logs.append(root, path, row, writable, origin, parked=False)
-            self._count(root, path, row, {line.key.id: line.body for line in writable})
-
-    def _park(self, path: str, lines: list[NewLine], reason: str, origin: DeviceId) -> None:
-        if not lines:
-            return
-        parked = [ParkedLine(line.key.id, path, line.key.ts, line.body, reason, origin) for line in lines]
-        self._journal.park(parked)
-        with self._index.transaction():
-            self._index.add([_parked_entry(line) for line in parked])
+    def _revive(self, root: Folder, log: str, manifests: Sequence[str]) -> None:
+        """A line that a deletion had not seen brings the skill back (SEMANTICS §3.3)."""
+        for name in manifests:
+            path = datasets.sibling(log, name)
+            current = self._versions.current(path)
+            if current is not None and current.value is None:
+                self._bring(root, path)
 
     # --- what follows a change ----------------------------------------------------------------------
 
     def _bring(self, root: Folder, path: str) -> None:
         """The file becomes the current version; what could not be done now is done by `settle`."""
+        if self._units.guard.stops:
+            return
         try:
             applied = self._registers.apply(root, path)
         except (FileChanged, LockBusy):
             return
-        self._after_applying(root, path, applied)
-
-    def _after_applying(self, root: Folder, path: str, applied: Applied) -> None:
         self._follow(applied.change)
         self._registers.keep_losers(path)
         if applied.value is not None:
             self._reset_counters(root, path)
+        self._lines.unpark_beside(root, path)
 
     def _reset_counters(self, root: Folder, path: str) -> None:
-        row = datasets.find(path)
-        current = self._registers.current(path)
-        if row is not None and row.counters and current is not None and current.value is not None:
-            self._counting.reset(root, datasets.sibling(path, "events.jsonl"), current.value)
+        row, target = datasets.find(path), self._registers.target(path)
+        if row is not None and row.counters and target is not None and target.value is not None:
+            self._counting.reset(root, datasets.sibling(path, "events.jsonl"), target.value)
 
-    def _unpark_beside(self, root: Folder, manifest: str) -> None:
-        for row in datasets.DATASETS:
-            if row.kind is Kind.LOG and manifest.rpartition("/")[2] in row.manifest:
-                path = datasets.sibling(manifest, row.pattern.rpartition("/")[2])
-                if datasets.find(path) is row:
-                    self._unpark(root, path, row)
-
-    def _unpark_all(self, root: Folder) -> None:
-        for path in self._journal.parked_paths():
-            row = datasets.find(path)
-            if row is not None:
-                self._unpark(root, path, row)
-
-    def _unpark(self, root: Folder, path: str, row: Dataset) -> None:
-        """Write the parked lines of a log that may be written now."""
-        if not _has_manifest(root, path, row):
-            return
-        lines = [line for line in self._journal.parked(path) if self._kinds.readable(row, line.body)]
-        for origin in dict.fromkeys(line.origin for line in lines):
-            mine = [line for line in lines if line.origin == origin]
-            new = [NewLine(Key(line.ts, line.id), line.body) for line in mine]
-            self._logs.append(root, path, row, new, origin or "", parked=True)
-        if lines:
-            self._count(root, path, row, {line.id: line.body for line in lines})
-
-    def _count(self, root: Folder, path: str, row: Dataset, at_hand: dict[bytes, bytes]) -> None:
-        """Count what waits at a log; the bodies just written need not be read again."""
-        if row.stats is None:
-            return
-
-        def bodies(ids: Sequence[bytes]) -> dict[bytes, bytes]:
-            elsewhere = [identity for identity in ids if identity not in at_hand]
-            found = {i: at_hand[i] for i in ids if i in at_hand}
-            standing = [e for e in self._index.find(elsewhere) if e.offset != IN_JOURNAL]
-            return {**self._logs.bodies(root, standing), **found}
-
-        try:
-            self._counting.count(root, path, bodies)
-        except (LockBusy, FileNotFoundError):
-            self._journal.finish_append(path)  # the ids wait in the ledger; `settle` comes back
-
-    def _recount(self, root: Folder) -> None:
-        """Counts that wait, and stats.json files that have vanished since peers' lines came."""
-        for path in {*self._journal.pending_paths(), *self._stats_gone(root)}:
-            self._recount_one(root, path)
-
-    def _recount_one(self, root: Folder, path: str) -> None:
-        row = datasets.find(path)
-        if row is not None and _has_manifest(root, path, row):
-            self._count(root, path, row, {})
-
-    def _stats_gone(self, root: Folder) -> list[str]:
-        return [
-            path
-            for path in self._journal.counted_paths()
-            if _see_file(root, datasets.sibling(path, STATS)) is None
-        ]
+    def _catch_up(self, root: Folder) -> None:
+        """Do what could not be done before: files, parked lines, counts, directories to take away."""
+        for path in self._registers.unapplied():
+            self._bring(root, path)
+        self._units.take_away(root)
+        self._lines.unpark_all(root)
+        self._lines.recount(root)
 
     def settle(self) -> bool:
         """See `Storage.settle`."""
-        before = self._index.head().fingerprint
+        before = self._state()
         try:
             root = self._home.open()
         except HomeMissing:
@@ -499,15 +407,14 @@ class Replica:
             return False
         with root, self._indexing():
             self._follow(self._registers.settle(root))
+            self._units.settle(root)
+            self._units.look_again(root)
             self._catch_up(root)
-            self._recount(root)
-        return before != self._index.head().fingerprint
+        return before != self._state()
 
-    def _catch_up(self, root: Folder) -> None:
-        """Bring every file to its current version that could not be brought there before."""
-        for path in self._registers.unapplied():
-            self._bring(root, path)
-            self._unpark_beside(root, path)
+    def due_in(self) -> float | None:
+        """See `Storage.due_in`."""
+        return self._units.due_in()
 
     # --- a person's word ----------------------------------------------------------------------------
 
@@ -528,14 +435,16 @@ class Replica:
         with folder:
             value = folder.read(name, datasets.MAX_BODY)
         self._registers.keep_rivals(path, value)
-        self._follow(self._registers.mint(path, value))
+        self._follow(self._versions.mint_word(path, value, keep_floor=True))
         self._registers.settle_file(root, path)
-        digest = hashlib.sha256(value).hexdigest()
-        return HistoryEntry(0, path, Why.REPLACED, self._around.now(), None, self._device, len(value), digest)
+        digest, now = hashlib.sha256(value).hexdigest(), self._around.now()
+        return HistoryEntry(0, path, Why.REPLACED, now, None, self._versions.device, len(value), digest)
 
     def restore(self, path: str, version: int | None) -> HistoryEntry:
         """Values from history, of one file or the newest of a directory's, become versions that cover
-        all others. Returns the newest entry of history: what was replaced by this. Raises `NotFound`.
+        all others; a directory that was deleted comes back with all that was in it.
+
+        Returns the newest entry of history: what was replaced by this. Raises `NotFound`.
         """
         paths = {path} if datasets.find(path) else {entry.path for entry in self.history.entries(path)}
         chosen = [self.history.value(each, version) for each in sorted(paths)]
@@ -543,9 +452,13 @@ class Replica:
             raise NotFound(f"history has nothing of {path}", next_step="run `fleetsync history`")
         with self._home.open() as root, self._indexing():
             for entry, value in chosen:
-                self._follow(self._registers.mint(entry.path, value))
+                unit = entry.path.rpartition("/")[0]
+                if not directory_exists(root, unit):
+                    self._units.give_back(root, unit)
+                self._look_at(root, [entry.path])
+                self._follow(self._versions.mint_word(entry.path, value, keep_floor=False))
                 self._bring(root, entry.path)
-                self._unpark_beside(root, entry.path)
+            self._sweep(root)
         return next(iter(self.history.entries(path)), chosen[-1][0])
 
     def rebuild_stats(self, path: str) -> None:
@@ -556,36 +469,58 @@ class Replica:
                 raise NotFound(f"no line of {path} is known here")
             self._counting.rebuild(root, path, self._logs.bodies(root, entries).values())
 
+    @property
+    def guarded(self) -> Held | None:
+        """What the guard holds back until a person decides."""
+        return self._units.guard.held
+
+    def decide(self, *, confirm: bool) -> list[str]:
+        """A person's answer to the guard: it was meant, or it is undone. Returns the paths."""
+        with self._home.open() as root, self._indexing():
+            paths = self._units.confirm(root) if confirm else self._units.undo()
+            self._sweep(root)
+        return paths
+
     # --- how it is ----------------------------------------------------------------------------------
 
     def condition(self) -> Condition:
         """See `Storage.condition`."""
         alerts = self._alerts()
-        state = HomeState.MISSING if self._missing else HomeState.DEGRADED if alerts else HomeState.OK
         return Condition(
-            state if self._scanned or self._missing else HomeState.SCANNING,
-            parked=sum(self._journal.parked_paths().values()),
-            held=len(self._registers.held()),
-            refused=self._tally.refused + len(self._registers.oversize),
+            self._home_state(alerts),
+            parked=self._lines.parked(),
+            held=len(self._versions.held()),
+            refused=self._refused + self._lines.refused + len(self._registers.oversize),
             malformed=self._logs.malformed(),
-            collisions=self._logs.collisions() + len(self._collided),
+            collisions=self._lines.collisions(),
             alerts=alerts,
         )
+
+    def _home_state(self, alerts: Sequence[Alert]) -> HomeState:
+        if self._missing:
+            return HomeState.MISSING
+        if self.guarded is not None:
+            return HomeState.GUARDED
+        if not self._scanned:
+            return HomeState.SCANNING
+        return HomeState.DEGRADED if alerts else HomeState.OK
 
     def _alerts(self) -> list[Alert]:
         alerts = [
             Alert(
                 "stats-unreadable",
-                "counting waits",
+                "Counting waits.",
                 reason,
-                "mend or remove the file; it is tried again by itself",
+                "mend or remove the file",
             )
             for reason in self._counting.unreadable.values()
         ]
         alerts += [
-            Alert("file-trouble", "a file could not be synced", reason, "run `fleetsync doctor`")
-            for reason in self._tally.reasons.values()
+            Alert("file-trouble", "A file could not be synced.", reason, "run `fleetsync doctor`")
+            for reason in self._troubles.values()
         ]
+        if self.guarded is not None:
+            alerts.append(_guard_alert(self.guarded))
         if self._missing:
             error = HomeMissing(f"{self._home.path} is not there")
             alerts.append(Alert(error.code, error.title(), error.message, error.next))
@@ -594,16 +529,28 @@ class Replica:
 
 # --- small truths ---------------------------------------------------------------------------------
 
+_ASKED = {
+    Cause.DELETED_HERE: "{n} things are gone from home at once: {paths}",
+    Cause.DELETED_ELSEWHERE: "{n} things were deleted on another device at once: {paths}",
+    Cause.RESTORED: "home looks like an older backup; the current values were put back: {paths}",
+}
 
-def _open_index(path: Path, around: Surroundings) -> tuple[Index, bool]:
-    """The index, and whether it is empty because it had to be made."""
-    fresh = not path.exists()
+
+def _guard_alert(held: Held) -> Alert:
+    shown = ", ".join(held.paths[:3]) + (", …" if len(held.paths) > 3 else "")
+    detail = _ASKED[held.cause].format(n=len(held.paths), paths=shown)
+    step = "`fleetsync guard confirm` if it was meant, `fleetsync guard undo` if not"
+    return Alert("guarded", "fleetsync waits for your word.", detail, step)
+
+
+def _open_index(path: Path, around: Surroundings) -> Index:
+    """The index; a damaged one, or one of another version, begins anew."""
     try:
-        return Index.open(path, around.random), fresh
+        return Index.open(path, around.random)
     except IndexDamaged:
         for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
             path.with_name(name).unlink(missing_ok=True)
-        return Index.open(path, around.random), True
+        return Index.open(path, around.random)
 
 
 def rebuild_journal(state: Path, now: Callable[[], int]) -> Path:
@@ -627,66 +574,8 @@ def _within(seen: Seen, path: str) -> bool:
     return seen.row.kind is Kind.REGISTER and (seen.path == path or seen.path.startswith(f"{path}/"))
 
 
-def _is_log(path: str) -> bool:
-    row = datasets.find(path)
-    return row is not None and row.kind is Kind.LOG
-
-
 def _version_entry(member: Member) -> Entry:
     stored = member.stored
     key = Key(max(0, member.version.stamp.hybrid), stored.id)
     origin = DeviceId(stored.origin) if stored.origin else None
     return Entry(key, stored.path, IN_JOURNAL, len(stored.body), origin, 0)
-
-
-def _parked_entry(line: ParkedLine) -> Entry:
-    origin = DeviceId(line.origin) if line.origin else None
-    return Entry(Key(line.ts, line.id), line.path, IN_JOURNAL, len(line.body), origin, 0)
-
-
-def _see(root: Folder, path: str, row: Dataset) -> Seen | None:
-    look = _see_file(root, path)
-    return None if look is None else Seen(path, row, look)
-
-
-def _see_file(root: Folder, path: str) -> Look | None:
-    try:
-        folder, name = root.parent_of(path)
-    except (FileNotFoundError, FleetsyncError):
-        return None
-    with folder:
-        status = folder.status(name)
-    return None if status is None else look_of(status)
-
-
-def _directory_exists(root: Folder, path: str) -> bool:
-    try:
-        root.enter(path.rpartition("/")[0]).close()
-    except (FileNotFoundError, FleetsyncError):
-        return False
-    return True
-
-
-def _has_manifest(root: Folder, path: str, row: Dataset) -> bool:
-    """Whether a manifest stands beside the log, so that mur takes the directory for a skill."""
-    return not row.manifest or any(_see_file(root, datasets.sibling(path, name)) for name in row.manifest)
-
-
-def _pages(entries: list[Entry]) -> Iterator[list[Entry]]:
-    """Portions small enough to read their bodies at once."""
-    for start in range(0, len(entries), _PAGE_ENTRIES):
-        yield entries[start : start + _PAGE_ENTRIES]
-
-
-def _cut(items: list[Item]) -> Iterator[list[Item]]:
-    """Pages of at most `PAGE_BYTES` of bodies, at least one item each."""
-    page: list[Item] = []
-    size = 0
-    for item in items:
-        if page and size + len(item.body) > PAGE_BYTES:
-            yield page
-            page, size = [], 0
-        page.append(item)
-        size += len(item.body)
-    if page:
-        yield page

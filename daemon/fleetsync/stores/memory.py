@@ -137,6 +137,10 @@ class MemoryStorage:
             self._write_current(path, self._clock())
         return False
 
+    def due_in(self) -> float | None:
+        """Nothing waits here."""
+        return None
+
     # --- the rest ----------------------------------------------------------------------------
 
     def condition(self) -> Condition:

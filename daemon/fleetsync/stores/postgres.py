@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import RLock
-from typing import Any, LiteralString, TypeVar, cast
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import errors
@@ -133,8 +133,7 @@ def _begun(
 
 
 def _run(connection: psycopg.Connection[Row], statement: str, parameters: Sequence[Any]) -> list[Row]:
-    # The stores' statements are constants; psycopg asks for that in types.
-    cursor = connection.execute(cast(LiteralString, statement.replace("?", "%s")), parameters)
+    cursor = connection.execute(statement.replace("?", "%s"), parameters)
     return cursor.fetchall() if cursor.description else []
 
 

@@ -71,6 +71,12 @@ class RunRecorder:
         self.monotonic = monotonic
         self.new_id = new_id
 
+    def writing_to(self, write: Callable[[Operation], None]) -> RunRecorder:
+        """The same recorder with another place for its operations."""
+        return RunRecorder(
+            write, self.caller_id, clock=self.clock, monotonic=self.monotonic, new_id=self.new_id
+        )
+
     @contextmanager
     def run(
         self,

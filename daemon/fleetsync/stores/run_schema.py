@@ -1,13 +1,24 @@
 """The tables of the run audit, version by version (see `migrations.py`).
 
-`audit_runs` and `audit_logs` are the records. `audit_counts` is a summary: how many runs there are
-of each kind, kept in the transaction that changes a run, so that counting a million costs the kinds
-and not the runs. The comment beside an index names the questions that it answers.
+`audit_runs` and `audit_logs` are the records. `audit_counts` is a summary, kept in the transaction
+that changes a run: how many runs there are in all, of each skill, each caller and each channel, by
+status and by whether they are at top level. So counting a million costs a few rows; a sum over two of
+these dimensions would need as many rows as there are runs, and is counted by an index instead. The
+comment beside an index names the questions that it answers.
 """
 
 from __future__ import annotations
 
 SCHEMA = "audit"
+
+
+def _fill_counts(dimension: str, name: str) -> str:
+    return f"""
+    INSERT INTO audit_counts (dimension, name, status, top_level, runs)
+    SELECT '{dimension}', {name}, status, CASE WHEN parent_run_id IS NULL THEN 1 ELSE 0 END, count(*)
+    FROM audit_runs GROUP BY 2, 3, 4
+    """
+
 
 VERSIONS = (
     (
@@ -38,23 +49,22 @@ VERSIONS = (
         # by status: what failed, what still runs
         "CREATE INDEX audit_runs_by_status ON audit_runs (status, started_at, id)",
         # children
-        "CREATE INDEX audit_runs_by_parent ON audit_runs (parent_run_id, started_at, id)"
-        " WHERE parent_run_id IS NOT NULL",
+        """
+        CREATE INDEX audit_runs_by_parent ON audit_runs (parent_run_id, started_at, id)
+        WHERE parent_run_id IS NOT NULL
+        """,
         # what has finished before
         "CREATE INDEX audit_runs_by_finish ON audit_runs (finished_at, id) WHERE finished_at IS NOT NULL",
     ),
     (
         """
         CREATE TABLE audit_counts (
-            skill_id TEXT NOT NULL, caller_id TEXT NOT NULL, channel_id TEXT NOT NULL, status TEXT NOT NULL,
-            top_level BIGINT NOT NULL, runs BIGINT NOT NULL,
-            PRIMARY KEY (skill_id, caller_id, channel_id, status, top_level))
+            dimension TEXT NOT NULL, name TEXT NOT NULL, status TEXT NOT NULL, top_level BIGINT NOT NULL,
+            runs BIGINT NOT NULL, PRIMARY KEY (dimension, name, status, top_level))
         """,
-        """
-        INSERT INTO audit_counts (skill_id, caller_id, channel_id, status, top_level, runs)
-        SELECT skill_id, caller_id, channel_id, status, CASE WHEN parent_run_id IS NULL THEN 1 ELSE 0 END,
-            count(*)
-        FROM audit_runs GROUP BY 1, 2, 3, 4, 5
-        """,
+        _fill_counts("all", "''"),
+        _fill_counts("skill", "skill_id"),
+        _fill_counts("caller", "caller_id"),
+        _fill_counts("channel", "channel_id"),
     ),
 )

@@ -1,9 +1,8 @@
 """`SqlRunStore`: the run audit in a database; one SQL for SQLite and PostgreSQL (`sql.py`).
 
 Passes `tests/contracts/runs.py` on both. Rule of the file: whatever changes a run changes
-`audit_counts` in the same transaction; rows of the summary are taken in one order, so that two
-daemons on one database do not wait for each other in a circle. The indexes that make each question
-cheap are named in `run_schema.py`; what they cost is measured by `bench/stores.py`.
+the summary (`run_counts.py`) in the same transaction. The indexes that make each question cheap are
+named in `run_schema.py`; what they cost is measured by `bench/stores.py`.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ from fleetsync.records.audits import (
     require_number,
     require_text,
 )
+from fleetsync.stores import run_counts
 from fleetsync.stores.migrations import migrate
 from fleetsync.stores.run_schema import SCHEMA, VERSIONS
 from fleetsync.stores.sql import BrokenReference, Database, Execute, Row, marks
@@ -39,16 +39,12 @@ PURGE_BATCH = 5_000
 SKILLS_BATCH = 500
 """Skills asked for in one statement; SQLite takes at least 999 parameters."""
 
-Kind = tuple[str, str, str, str, int]
-"""What the summary counts by: skill, caller, channel, status, whether at top level."""
-
 _RUN = (
     "id, skill_id, caller_id, channel_id, inputs, started_at, finished_at, status, output, error,"
     " tool_calls_count, runtime_seconds, parent_run_id, total_input_tokens, total_output_tokens,"
     " total_thinking_tokens"
 )
 _LOG = "run_id, sequence, event_type, payload, created_at"
-_KIND = "skill_id, caller_id, channel_id, status, CASE WHEN parent_run_id IS NULL THEN 1 ELSE 0 END"
 _NEWEST = "ORDER BY started_at DESC, id DESC"
 
 _INSERT = f"INSERT INTO audit_runs ({_RUN}) VALUES ({marks(_RUN.split(','))})"
@@ -57,16 +53,6 @@ _FINISH = """
 UPDATE audit_runs SET status = ?, finished_at = ?, output = ?, error = ?, tool_calls_count = ?,
     runtime_seconds = ?, total_input_tokens = ?, total_output_tokens = ?, total_thinking_tokens = ?
 WHERE id = ?
-"""
-_COUNT = """
-INSERT INTO audit_counts (skill_id, caller_id, channel_id, status, top_level, runs)
-VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT (skill_id, caller_id, channel_id, status, top_level)
-DO UPDATE SET runs = audit_counts.runs + excluded.runs
-"""
-_FORGET_EMPTY = """
-DELETE FROM audit_counts
-WHERE skill_id = ? AND caller_id = ? AND channel_id = ? AND status = ? AND top_level = ? AND runs = 0
 """
 _CHAIN = f"""
 WITH RECURSIVE chain (link, parent, depth) AS (
@@ -100,14 +86,14 @@ class SqlRunStore:
 
         def work(execute: Execute) -> None:
             execute(_INSERT, _row(run))
-            _count(execute, {_kind(run): 1})
+            run_counts.change(execute, {run_counts.kind_of(run): 1})
 
         self._database.write(work)
 
     def finish_run(self, run_id: str, stats: RunStats) -> None:
         """See `RunStore.finish_run`."""
         require_text("run id", run_id)
-        query = f"SELECT {_KIND} FROM audit_runs WHERE id = ?{self._database.for_update}"
+        query = f"SELECT {run_counts.KIND} FROM audit_runs WHERE id = ?{self._database.for_update}"
 
         def work(execute: Execute) -> None:
             found = execute(query, (run_id,))
@@ -116,13 +102,8 @@ class SqlRunStore:
             execute(_FINISH, (*_ended(stats), run_id))
             skill, caller, channel, status, top = found[0]
             if status != stats.status:
-                _count(
-                    execute,
-                    {
-                        (skill, caller, channel, status, top): -1,
-                        (skill, caller, channel, stats.status, top): 1,
-                    },
-                )
+                after = (skill, caller, channel, str(stats.status), top)
+                run_counts.change(execute, {found[0]: -1, after: 1})
 
         self._database.write(work)
 
@@ -155,13 +136,12 @@ class SqlRunStore:
 
     def _purge(self, condition: str, values: Sequence[Any]) -> int:
         oldest = f"SELECT id FROM audit_runs WHERE {condition} ORDER BY started_at, id LIMIT {PURGE_BATCH}"
-        delete = f"DELETE FROM audit_runs WHERE id IN ({oldest}) RETURNING {_KIND}"
+        delete = f"DELETE FROM audit_runs WHERE id IN ({oldest}) RETURNING {run_counts.KIND}"
 
         def work(execute: Execute) -> int:
             gone = Counter(execute(delete, values))
-            _count(execute, {kind: -count for kind, count in gone.items()})
-            for kind in sorted(gone):
-                execute(_FORGET_EMPTY, kind)
+            run_counts.change(execute, {kind: -count for kind, count in gone.items()})
+            run_counts.forget_empty(execute)
             return gone.total()
 
         total = 0
@@ -206,14 +186,11 @@ class SqlRunStore:
         return self._page(wanted, offset, page_size(limit))
 
     def count_runs_filtered(self, wanted: RunFilter) -> int:
-        """See `RunStore.count_runs_filtered`; a span of time is counted run by run, by its index."""
-        if wanted.since is None and wanted.until is None:
-            condition, values = _where(wanted, "top_level = 1")
-            query = f"SELECT sum(runs) FROM audit_counts {condition}"
-        else:
-            condition, values = _where(wanted, "parent_run_id IS NULL")
-            query = f"SELECT count(*) FROM audit_runs {condition}"
-        return int(self._database.read(query, values)[0][0] or 0)
+        """See `RunStore.count_runs_filtered`; what the summary does not know is counted by an index."""
+        if (summed := run_counts.question(wanted)) is not None:
+            return self._number(*summed)
+        condition, values = _where(wanted, self._rarest(wanted))
+        return self._number(f"SELECT count(*) FROM audit_runs {condition}", values)
 
     def list_children_by_parent(self, run_id: str) -> list[Run]:
         """See `RunStore.list_children_by_parent`."""
@@ -234,20 +211,32 @@ class SqlRunStore:
     def last_run_by_skills(self, skill_ids: Collection[str], include_failed: bool) -> dict[str, Run]:
         """See `RunStore.last_run_by_skills`."""
         skills = sorted({require_text("skill", skill) for skill in skill_ids})
+        # NOT <> keeps SQLite to the index of skills, as in `_where`.
+        status = "run.status <> 'dry_run'" if include_failed else "NOT run.status <> 'ok'"
         found: dict[str, Run] = {}
         for start in range(0, len(skills), SKILLS_BATCH):
             batch = skills[start : start + SKILLS_BATCH]
-            query = _last_runs(len(batch), "<> 'dry_run'" if include_failed else "= 'ok'")
+            query = _last_runs(len(batch), status)
             found |= {row[1]: _run(row) for row in self._database.read(query, batch)}
         return found
 
     def _page(self, wanted: RunFilter, offset: int, limit: int) -> list[Run]:
         if limit <= 0:
             return []
-        condition, values = _where(wanted, "parent_run_id IS NULL")
+        condition, values = _where(wanted, self._rarest(wanted))
         return self._runs(
             f"{condition} {_NEWEST} LIMIT ? OFFSET ?", (*values, _within(limit), _within(offset))
         )
+
+    def _rarest(self, wanted: RunFilter) -> str:
+        """Of several conditions the column whose value the fewest runs have, "" if there is no choice."""
+        said = _said(wanted)
+        if len(said) < 2:
+            return ""
+        return min(said, key=lambda column: self._number(*run_counts.holders(column, said[column])))
+
+    def _number(self, query: str, values: Sequence[Any]) -> int:
+        return int(self._database.read(query, values)[0][0] or 0)
 
     def _runs(self, rest: str, values: Sequence[Any]) -> list[Run]:
         return [_run(row) for row in self._database.read(f"SELECT {_RUN} FROM audit_runs {rest}", values)]
@@ -261,47 +250,47 @@ def _within(number: int) -> int:
 # --- conditions ------------------------------------------------------------------------------------
 
 
-def _where(wanted: RunFilter, at_top: str) -> tuple[str, list[Any]]:
-    """The WHERE clause of a filter and its values; `at_top` says top level in the table asked."""
-    terms: list[tuple[str, Any]] = [
-        ("status = ?", None if wanted.status is None else str(wanted.status)),
-        ("skill_id = ?", wanted.skill_id),
-        ("caller_id = ?", wanted.caller_id),
-        ("channel_id = ?", wanted.channel_id),
-        ("started_at >= ?", wanted.since),
-        ("started_at < ?", wanted.until),
-    ]
-    said = [(term, value) for term, value in terms if value is not None]
-    conditions = [term for term, _ in said]
+def _where(wanted: RunFilter, by: str = "") -> tuple[str, list[Any]]:
+    """The WHERE clause of a filter and its values.
+
+    `by` names the column whose index SQLite shall use: it has no statistics to choose by, and takes no
+    index for NOT <>. PostgreSQL reads that as = and chooses by itself.
+    """
+    said = _said(wanted)
+    conditions = [f"{name} = ?" if by in ("", name) else f"NOT {name} <> ?" for name in said]
+    values: list[Any] = list(said.values())
+    for term, time in (("started_at >= ?", wanted.since), ("started_at < ?", wanted.until)):
+        if time is not None:
+            conditions.append(term)
+            values.append(time)
     if wanted.top_level_only:
-        conditions.append(at_top)
+        conditions.append("parent_run_id IS NULL")
     if not wanted.shows_dry_runs and wanted.status is None:
         conditions.append("status <> 'dry_run'")
-    return f"WHERE {' AND '.join(conditions)}" if conditions else "", [value for _, value in said]
+    return f"WHERE {' AND '.join(conditions)}" if conditions else "", values
+
+
+def _said(wanted: RunFilter) -> dict[str, str]:
+    """Column → value, of the conditions that a filter makes."""
+    columns = {
+        "status": None if wanted.status is None else str(wanted.status),
+        "skill_id": wanted.skill_id,
+        "caller_id": wanted.caller_id,
+        "channel_id": wanted.channel_id,
+    }
+    return {column: value for column, value in columns.items() if value is not None}
 
 
 def _last_runs(skills: int, status: str) -> str:
-    """The newest run of each of so many skills; `|| ''` keeps to the index of skills."""
+    """The newest run of each of so many skills."""
     return f"""
     WITH wanted (skill) AS (VALUES {", ".join(["(?)"] * skills)})
     SELECT {_RUN} FROM audit_runs WHERE id IN (
         SELECT (SELECT run.id FROM audit_runs AS run
-            WHERE run.skill_id = wanted.skill AND run.status || '' {status}
+            WHERE run.skill_id = wanted.skill AND {status}
             ORDER BY run.started_at DESC, run.id DESC LIMIT 1)
         FROM wanted)
     """
-
-
-# --- the summary -----------------------------------------------------------------------------------
-
-
-def _count(execute: Execute, changes: dict[Kind, int]) -> None:
-    for kind in sorted(changes):
-        execute(_COUNT, (*kind, changes[kind]))
-
-
-def _kind(run: Run) -> Kind:
-    return run.skill_id, run.caller_id, run.channel_id, str(run.status), int(run.parent_run_id is None)
 
 
 # --- rows ------------------------------------------------------------------------------------------

@@ -28,15 +28,15 @@ RETRY_SECONDS = 5.0
 
 
 class Spool:
-    """Operations on their way to the store that `open` gives. May be used from several threads.
+    """Operations on their way to the store that `opened` gives. May be used from several threads.
 
-    `open` is called when the store is first needed, and again after it failed.
+    `opened` is called when the store is first needed, and again after it failed.
     """
 
     def __init__(
-        self, open: Callable[[], RunStore], *, monotonic: Callable[[], float] = time.monotonic
+        self, opened: Callable[[], RunStore], *, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        self._open = open
+        self._opened = opened
         self._monotonic = monotonic
         self._store: RunStore | None = None
         self._waiting: deque[Operation] = deque()
@@ -89,7 +89,7 @@ class Spool:
         """One operation; raises `LocalError`, `BrokenConfig` if it may succeed later."""
         try:
             if self._store is None:
-                self._store = self._open()
+                self._store = self._opened()
             operation(self._store)
         except (DuplicateRecord, NotFound) as error:
             # After trouble: it was done by a try whose answer was lost, or its run was lost or purged.
@@ -119,8 +119,8 @@ class Scribe:
     The thread is a daemon: a database that hangs never keeps the process alive.
     """
 
-    def __init__(self, open: Callable[[], RunStore]) -> None:
-        self._spool = Spool(open)
+    def __init__(self, opened: Callable[[], RunStore]) -> None:
+        self._spool = Spool(opened)
         self._inbox: queue.SimpleQueue[Operation | None] = queue.SimpleQueue()
         self._thread = Thread(target=self._work, name="fleetsync-scribe", daemon=True)
 

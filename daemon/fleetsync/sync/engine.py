@@ -18,6 +18,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from fleetsync.devices.notes import Direction
 from fleetsync.errors import LocalError, NotFound, NotTrusted
 from fleetsync.records.names import DeviceId
+from fleetsync.stores.recorder import RunRecorder
 from fleetsync.sync import wake
 from fleetsync.sync.exchange import Exchange
 from fleetsync.sync.link import Link, PeerSettings
@@ -25,6 +26,7 @@ from fleetsync.sync.local import LocalDevice
 from fleetsync.sync.milestones import Milestones
 from fleetsync.sync.reading import Reading
 from fleetsync.sync.responder import Responder
+from fleetsync.sync.rounds import Rounds
 from fleetsync.sync.schedule import Due, Schedule
 from fleetsync.sync.views import EngineView, PeerView
 from fleetsync.wire.peer import Peer
@@ -35,19 +37,15 @@ CLOSING_SECONDS = 1.0
 """How long peers may take to let go of their connections at the end."""
 
 Connect = Callable[[DeviceId], Peer]
-Record = Callable[[Exchange], Awaitable[None]]
 Watch = Callable[[Callable[[set[wake.Change]], Awaitable[None]]], Coroutine[Any, Any, None]]
-
-
-async def _forget(_: Exchange) -> None:
-    """The record of an exchange where nobody keeps records."""
 
 
 class Engine:
     """This device's engine. Create it inside the event loop, then `run` it once.
 
-    `connect` makes the `Peer` to call a device by; it must not block. `record` is told of every
-    exchange, `purge` is called daily, `watch` tells of sleep and network changes.
+    `connect` makes the `Peer` to call a device by; it must not block. `rounds` keeps the record of
+    every exchange (without it there is none), `purge` is called daily, `watch` tells of sleep and
+    network changes.
     """
 
     def __init__(
@@ -56,14 +54,14 @@ class Engine:
         connect: Connect,
         milestones: Milestones,
         *,
-        record: Record = _forget,
+        rounds: Rounds | None = None,
         purge: Callable[[], Awaitable[None]] | None = None,
         watch: Watch | None = None,
     ) -> None:
         self._local = local
         self._connect = connect
         self._milestones = milestones
-        self._record = record
+        self._rounds = rounds or Rounds(RunRecorder(lambda _: None, local.card.device))
         self._purge = purge
         self._watch = watch
         self._links: dict[DeviceId, Link] = {}
@@ -142,7 +140,8 @@ class Engine:
         if due is Due.SWEEP:
             await self.sweep()
         elif due is Due.EXCHANGE:
-            self._exchange_with_all()
+            assert self._tasks is not None
+            self._tasks.start_soon(self._exchange_with_all)
         elif self._purge is not None:
             await self._purge()
 
@@ -154,10 +153,17 @@ class Engine:
         except LocalError as error:
             logger.warning("not settled yet: %s", error)
 
-    def _exchange_with_all(self) -> None:
-        assert self._tasks is not None
-        for link in self._links.values():
-            self._tasks.start_soon(link.refresh)
+    async def _exchange_with_all(self) -> None:
+        with self._rounds.round("schedule"):
+            async with anyio.create_task_group() as tasks:
+                for link in self._links.values():
+                    tasks.start_soon(link.refresh)
+
+    def roster_changed(self) -> None:
+        """Let every connected peer hear of it now: a removal must not wait for the schedule."""
+        if self._tasks is not None:
+            for link in self._links.values():
+                self._tasks.start_soon(link.tell_roster)
 
     # --- what people and peers ask of it -----------------------------------------------------------------
 
@@ -180,10 +186,11 @@ class Engine:
         async def one(link: Link) -> None:
             results[link.device] = await (link.preview() if dry_run else link.exchange())
 
-        async with anyio.create_task_group() as tasks:
-            for link in links:
-                if device or not link.settings.paused:
-                    tasks.start_soon(one, link)
+        with self._rounds.round("request"):
+            async with anyio.create_task_group() as tasks:
+                for link in links:
+                    if device or not link.settings.paused:
+                        tasks.start_soon(one, link)
         return list(results.values())
 
     async def view(self) -> EngineView:
@@ -205,7 +212,7 @@ class Engine:
         if device in self._links:
             return
         link = Link(
-            self._local, self._connect(device), settings, milestones=self._milestones, record=self._record
+            self._local, self._connect(device), settings, milestones=self._milestones, rounds=self._rounds
         )
         self._links[device] = link
         if self._tasks is not None:

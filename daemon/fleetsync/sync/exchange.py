@@ -30,11 +30,16 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of an exchange: how many items (or messages, for reconciling) in how many seconds."""
+    """One step of an exchange: how many items (or messages, for reconciling) in how many seconds.
+
+    Bytes are those on the wire while it lasted; 0 where nobody counts them.
+    """
 
     name: str
     count: int
     seconds: float
+    bytes_in: int = 0
+    bytes_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)

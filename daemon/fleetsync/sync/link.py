@@ -34,6 +34,7 @@ from fleetsync.sync.milestones import Milestones
 from fleetsync.sync.push import Outbox
 from fleetsync.sync.responder import Responder
 from fleetsync.sync.rival import Rival
+from fleetsync.sync.rounds import Rounds
 from fleetsync.sync.session import Session, covering_versions
 from fleetsync.sync.views import PeerState, PeerView
 from fleetsync.wire.messages import Batch, Heartbeat
@@ -64,7 +65,7 @@ class PeerSettings:
 class Link:
     """Everything about one peer; `run` is its task. Create it inside the event loop.
 
-    `record` is told of every exchange that is over.
+    `rounds` keeps the record of its exchanges.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Link:
         settings: PeerSettings,
         *,
         milestones: Milestones,
-        record: Callable[[Exchange], Awaitable[None]],
+        rounds: Rounds,
     ) -> None:
         self.settings = settings
         self.device = peer.device
@@ -84,7 +85,7 @@ class Link:
         self._local = local
         self._peer = peer
         self._milestones = milestones
-        self._record = record
+        self._rounds = rounds
         self._backoff = Backoff(local.random)
         self._turn = anyio.Lock()
         self._visit_scope = anyio.CancelScope()
@@ -114,15 +115,25 @@ class Link:
     async def exchange(self) -> Exchange:
         """Have an exchange that begins now, or as soon as the running one is over."""
         async with self._turn:
-            result = await self._session().run()
+            with self._rounds.exchange(self.device) as conclude:
+                result = await self._session().run()
+                conclude(result)
             self._conclude(result)
-        await self._record(result)
         return result
 
     async def refresh(self) -> None:
         """The regular exchange with a peer that can be reached; to the others their rest leads back."""
         if self._following:
             await self._safely(self.exchange)
+
+    async def tell_roster(self) -> None:
+        """The roster has changed, and an exchange begins with it: have one, or make the peer that can
+        only call begin one.
+        """
+        if self._following:
+            await self._safely(self.exchange)
+        else:
+            self.outbox.end_stream()
 
     async def preview(self) -> Exchange:
         """What an exchange would move."""

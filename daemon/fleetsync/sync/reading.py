@@ -66,7 +66,7 @@ class Reading:
     async def run(self) -> None:
         """Read what is touched, for ever."""
         while True:
-            await self._touched.wait()
+            await self._wait()
             await anyio.sleep(self._pace.delay(self._monotonic()))
             began = self._monotonic()
             fruitful = await self.read()
@@ -75,10 +75,28 @@ class Reading:
                 await anyio.sleep(self._backoff.next())
                 self.touch(None)
 
+    async def _wait(self) -> None:
+        """Until something is touched; what becomes due meanwhile is settled."""
+        while not self._touched.is_set():
+            due = await self._desk.call(lambda storage: storage.due_in())
+            with anyio.move_on_after(float("inf") if due is None else due + FRUITLESS_SECONDS):
+                await self._touched.wait()
+            if due is not None and not self._touched.is_set():
+                await self.settle()
+
+    async def settle(self) -> None:
+        """Do what has become due."""
+        try:
+            await self._desk.settle()
+        except LocalError as error:
+            logger.warning("not settled yet: %s", error)
+
     async def read(self) -> bool:
         """Read what has been touched so far; True if the set changed."""
         paths = None if self._everything else sorted(self._paths)
-        self._paths, self._everything, self._touched = set(), False, anyio.Event()
+        self._paths, self._everything = set(), False
+        if self._touched.is_set():  # whoever waits for the present one must not wait in vain
+            self._touched = anyio.Event()
         try:
             fruitful = await self._desk.scan(paths)
         except LocalError as error:

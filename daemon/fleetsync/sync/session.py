@@ -136,8 +136,13 @@ class Session:
                 break
             found = await self._compare()
             self._missing &= set(found.need)
-        self._proven = heads.equal or self._is_proven(found)
+        self._proven = heads.equal or (self._is_proven(found) and not self._is_unmoved(heads))
         return heads
+
+    def _is_unmoved(self, closing: Heads) -> bool:
+        """Whether both sets still differ just as they did: then what was acknowledged is not there."""
+        both_ways = self._receives and self._sends
+        return both_ways and self._opening is not None and _state(self._opening) == _state(closing)
 
     def _is_proven(self, found: Difference) -> bool:
         """Whether all that differed is known to have arrived; of a span only a new look can tell."""
@@ -251,8 +256,9 @@ class Session:
                     yield batch
 
     async def _take(self, batch: Batch, check: Callable[[], None]) -> None:
-        verdicts, _ = await self._desk.apply(batch.groups, self._peer.device, check)
-        self._tally.received += sum(verdict.outcome is Outcome.NEW for verdict in verdicts)
+        with self._tally.part("apply"):
+            verdicts, _ = await self._desk.apply(batch.groups, self._peer.device, check)
+            self._tally.received += sum(verdict.outcome is Outcome.NEW for verdict in verdicts)
         refused = [(i, verdict) for i, verdict in enumerate(verdicts) if verdict.outcome is Outcome.REFUSED]
         self._note_refused(batch, refused, by=self._local.card.device)
 

@@ -46,6 +46,7 @@ class Tally:
         self.round_trips = 0
         self.declined: list[Declined] = []
         self.steps: list[Step] = []
+        self._parts: dict[str, Step] = {}
         self._monotonic = monotonic
         self._began = monotonic()
         self._meter = peer.traffic if isinstance(peer, Metered) else None
@@ -55,11 +56,27 @@ class Tally:
     def step(self, name: str) -> Iterator[None]:
         """Time a step; its count is the items moved in it, or else its round trips."""
         moved, trips, began = self.received + self.sent, self.round_trips, self._monotonic()
+        bytes_in, bytes_out = self._read_meter()
         try:
             yield
         finally:
             count = self.received + self.sent - moved or self.round_trips - trips
-            self.steps.append(Step(name, count, self._monotonic() - began))
+            in_now, out_now = self._read_meter()
+            seconds = self._monotonic() - began
+            self.steps.append(Step(name, count, seconds, in_now - bytes_in, out_now - bytes_out))
+            self.steps += self._parts.values()
+            self._parts.clear()
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Time what happens again and again inside a step; together it is a step after that one."""
+        received, began = self.received, self._monotonic()
+        try:
+            yield
+        finally:
+            before = self._parts.get(name, Step(name, 0, 0.0))
+            count = before.count + self.received - received
+            self._parts[name] = Step(name, count, before.seconds + self._monotonic() - began)
 
     def decline(self, refusal: Declined) -> None:
         """Note an item that one side would not take."""

@@ -79,6 +79,12 @@ class FileOrder(Order, frozen=True):
     version: int | None = None
 
 
+class GuardOrder(Order, frozen=True):
+    """The body of `POST /guard`."""
+
+    confirm: bool
+
+
 Body = TypeVar("Body")
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -100,6 +106,8 @@ def control_app(daemon: Daemon) -> Starlette:
         ("POST", "/sync", api.sync),
         ("POST", "/restore", api.restore),
         ("POST", "/keep-local", api.keep_local),
+        ("GET", "/guard", api.guarded),
+        ("POST", "/guard", api.decide),
         ("POST", "/stats/rebuild", api.rebuild_stats),
         ("POST", "/reload", api.reload),
         ("POST", "/stop", api.stop),
@@ -153,6 +161,12 @@ class _Api:
     async def keep_local(self, request: Request) -> Response:
         order = await _body(request, FileOrder)
         return _answer(await self._daemon.keep_local(parse_path(order.path)))
+
+    async def guarded(self, _request: Request) -> Response:
+        return _answer(await self._daemon.guarded())
+
+    async def decide(self, request: Request) -> Response:
+        return _answer(await self._daemon.decide((await _body(request, GuardOrder)).confirm))
 
     async def rebuild_stats(self, request: Request) -> Response:
         await self._daemon.rebuild_stats((await _body(request, SkillOrder)).skill)

@@ -72,6 +72,12 @@ class Daemon(Protocol):
     async def keep_local(self, path: ReplicaPath) -> Document:
         """Make the local side of a file or directory win over every peer's; the new entry."""
 
+    async def guarded(self) -> Document:
+        """What waits for a person's word: `{"cause", "paths"}`, null and empty if nothing does."""
+
+    async def decide(self, confirm: bool) -> Document:
+        """It was meant, or it is undone; the same document, as it was."""
+
     async def rebuild_stats(self, skill: str) -> None:
         """Write the counters folded from that skill's log into its stats.json."""
 

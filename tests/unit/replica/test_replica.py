@@ -247,7 +247,7 @@ def test_an_edit_made_while_the_daemon_was_down_follows_what_was_there(site: Sit
     site.path(YAML).write_bytes(NEWER)
     os.utime(site.path(YAML), ns=(NOW * 1000 - 10**12, NOW * 1000 - 10**12))
     site.replica = site._open()
-    (member,) = site.replica._registers.members(YAML)
+    (member,) = site.replica._versions.members(YAML)
     assert member.version.value == NEWER
     assert member.version.stamp.hybrid < NOW
 

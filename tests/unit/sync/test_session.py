@@ -364,4 +364,11 @@ async def test_steps_say_what_took_how_long(a, b):
     a.learn(DEPLOY, [event(1)])
     b.learn(DEPLOY, [event(2)])
     steps = [(step.name, step.count) for step in (await exchange(a, b)).steps]
-    assert steps == [("hello", 1), ("reconcile", 1), ("fetch", 1), ("offer", 1), ("prove", 1)]
+    assert steps == [
+        ("hello", 1),
+        ("reconcile", 1),
+        ("fetch", 1),
+        ("apply", 1),
+        ("offer", 1),
+        ("prove", 1),
+    ]

@@ -1,0 +1,620 @@
+"""The types of the experience ledger, for writing: an envelope, and the twelve kinds of events in it.
+
+Fields, their order and the words of the enums are the format: `experience_shapes.py` derives from the
+annotations how each stands in JSON. Defaults are those of the reference's constructors; what may be
+absent when read is an optional field, or one marked `Defaulted`. A few names differ in Python: `from`
+is `from_`. Rule of the file: values only; what is read tolerantly is `experiences.py`.
+Implements docs/experience.md, "Types".
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, TypeAlias
+
+import msgspec
+
+from fleetsync.errors import MalformedRecord
+from fleetsync.records.experience_shapes import (
+    ABSENT_TAKES_DEFAULT,
+    Flat,
+    Single,
+    Text,
+    Whole,
+    Wrapped,
+    shape_of,
+)
+from fleetsync.records.strictjson import Json, Object, print_string
+
+U64: TypeAlias = Annotated[int, Whole()]
+F32: TypeAlias = Annotated[float, Single()]
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True):
+    """What every type here is: frozen, its fields named."""
+
+
+# --- words ---------------------------------------------------------------------------------------------
+
+
+class DecisionStep(StrEnum):
+    """Which step of a decision an event belongs to."""
+
+    REASONING = "Reasoning"
+    EVALUATION = "Evaluation"
+    PLANNING = "Planning"
+
+
+class ProposalKind(StrEnum):
+    """What a proposal is."""
+
+    CLAIMS = "Claims"
+    PLAN = "Plan"
+    CLASSIFICATION = "Classification"
+    EVALUATION = "Evaluation"
+    DRAFT_DOCUMENT = "DraftDocument"
+    REASONING = "Reasoning"
+
+
+class Replayability(StrEnum):
+    """How well a result can be had again; NONE is the word `None`, not null."""
+
+    DETERMINISTIC = "Deterministic"
+    BEST_EFFORT = "BestEffort"
+    NONE = "None"
+
+
+class ReplayabilityDowngradeReason(StrEnum):
+    """Why it cannot be had again as well as before."""
+
+    RECALL_EMBEDDER_NOT_DETERMINISTIC = "RecallEmbedderNotDeterministic"
+    RECALL_CORPUS_NOT_CONTENT_ADDRESSED = "RecallCorpusNotContentAddressed"
+    REMOTE_BACKEND_USED = "RemoteBackendUsed"
+    NO_SEED_PROVIDED = "NoSeedProvided"
+    MULTIPLE_REASONS = "MultipleReasons"
+
+
+class RiskTier(StrEnum):
+    """How much is at stake."""
+
+    LOW = "Low"
+    MEDIUM = "Medium"
+    HIGH = "High"
+    CRITICAL = "Critical"
+
+
+class DataClassification(StrEnum):
+    """Who may see the data."""
+
+    PUBLIC = "Public"
+    INTERNAL = "Internal"
+    CONFIDENTIAL = "Confidential"
+    RESTRICTED = "Restricted"
+
+
+class RecallUse(StrEnum):
+    """What recalled material is for."""
+
+    RUNTIME_AUGMENTATION = "RuntimeAugmentation"
+    TRAINING_CANDIDATE_SELECTION = "TrainingCandidateSelection"
+
+
+class RecallConsumer(StrEnum):
+    """Who takes recalled material."""
+
+    KERNEL = "Kernel"
+    ANALYTICS = "Analytics"
+    TRAINER = "Trainer"
+
+
+class StopReason(StrEnum):
+    """Why a recall ended; not the `stop_reason` of an outcome, which is free text."""
+
+    REACHED_TOP_K = "ReachedTopK"
+    BUDGET_EXHAUSTED = "BudgetExhausted"
+    BELOW_THRESHOLD = "BelowThreshold"
+    TOKEN_LIMIT_REACHED = "TokenLimitReached"
+    LATENCY_EXCEEDED = "LatencyExceeded"
+    EMBEDDER_NOT_DETERMINISTIC = "EmbedderNotDeterministic"
+    TENANT_SCOPE_MISSING = "TenantScopeMissing"
+
+
+class ArtifactState(StrEnum):
+    """How a governed artifact stands; what may follow what is `artifacts.py`."""
+
+    DRAFT = "Draft"
+    APPROVED = "Approved"
+    ACTIVE = "Active"
+    QUARANTINED = "Quarantined"
+    DEPRECATED = "Deprecated"
+    ROLLED_BACK = "RolledBack"
+
+
+class RollbackSeverity(StrEnum):
+    """How bad it is."""
+
+    LOW = "Low"
+    MEDIUM = "Medium"
+    HIGH = "High"
+    CRITICAL = "Critical"
+
+    @property
+    def immediate(self) -> bool:
+        """Whether somebody has to act at once."""
+        return self in (RollbackSeverity.HIGH, RollbackSeverity.CRITICAL)
+
+
+class KnownArtifactKind(StrEnum):
+    """The kinds of artifacts that have a name of their own."""
+
+    ADAPTER = "Adapter"
+    PACK = "Pack"
+    POLICY = "Policy"
+    TRUTH_FILE = "TruthFile"
+    EVAL_SUITE = "EvalSuite"
+
+
+class OtherArtifactKind(msgspec.Struct, frozen=True):
+    """Any other kind: `{"Other":"text"}`."""
+
+    text: str
+
+
+class _ArtifactKindShape:
+    """A word, or `{"Other":"text"}`."""
+
+    _known = shape_of(KnownArtifactKind)
+
+    def read(self, value: Json) -> KnownArtifactKind | OtherArtifactKind:
+        """See `Shape.read`."""
+        if isinstance(value, Object) and [name for name, _ in value.members] == ["Other"]:
+            return OtherArtifactKind(Text().read(value.members[0][1]))
+        known: KnownArtifactKind = self._known.read(value)
+        return known
+
+    def write(self, value: Any) -> str:
+        """See `Shape.write`."""
+        if isinstance(value, OtherArtifactKind):
+            return f'{{"Other":{print_string(value.text)}}}'
+        return self._known.write(value)
+
+    def canonical(self, value: Json) -> str:
+        """See `Shape.canonical`."""
+        return self.write(self.read(value))
+
+
+ArtifactKind: TypeAlias = Annotated[KnownArtifactKind | OtherArtifactKind, _ArtifactKindShape()]
+
+
+# --- traces ----------------------------------------------------------------------------------------------
+
+
+class AdapterTrace(Value, frozen=True, kw_only=True):
+    """The adapter on the model."""
+
+    adapter_id: str
+    adapter_hash: str
+    merged: bool
+
+
+class SamplerParams(Value, frozen=True, kw_only=True):
+    """How tokens were drawn."""
+
+    temperature: F32 = 0.0
+    top_p: F32 = 1.0
+    top_k: U64 | None = None
+
+
+class RecallTrace(Value, frozen=True, kw_only=True):
+    """What was recalled for it."""
+
+    corpus_fingerprint: str
+    candidate_ids: tuple[str, ...]
+    candidate_scores: tuple[F32, ...]
+    injected_count: U64
+
+
+class ExecutionEnv(Value, frozen=True, kw_only=True):
+    """What it ran on."""
+
+    device: str = "cpu"
+    backend: str = "ndarray"
+    precision: str = "f32"
+
+
+class LocalTrace(Value, frozen=True, kw_only=True):
+    """What is needed to run it again here."""
+
+    base_model_hash: str
+    adapter: AdapterTrace | None = None
+    tokenizer_hash: str
+    seed: U64
+    sampler: SamplerParams
+    prompt_version: str
+    recall: RecallTrace | None = None
+    weights_mutated: bool
+    execution_env: ExecutionEnv
+
+    @property
+    def level(self) -> Replayability:
+        """A local run can always be had again."""
+        return Replayability.DETERMINISTIC
+
+
+class RemoteTrace(Value, frozen=True, kw_only=True):
+    """What is known of a run elsewhere."""
+
+    provider_name: str
+    provider_model_id: str
+    request_fingerprint: str
+    response_fingerprint: str
+    temperature: F32
+    top_p: F32
+    max_tokens: U64
+    provider_metadata: dict[str, str]
+    retried: bool
+    retry_reasons: tuple[str, ...]
+    replayability: Replayability
+
+    @property
+    def level(self) -> Replayability:
+        """As its author said."""
+        return self.replayability
+
+
+ReplayTrace: TypeAlias = Annotated[LocalTrace | RemoteTrace, Flat(Local=LocalTrace, Remote=RemoteTrace)]
+
+
+# --- proposals -------------------------------------------------------------------------------------------
+
+
+class ContractResult(Value, frozen=True, kw_only=True):
+    """Whether a proposal keeps one contract."""
+
+    name: str
+    passed: bool
+    failure_reason: str | None = None
+
+
+class KernelProposal(Value, frozen=True, kw_only=True):
+    """What was proposed, and how it came about."""
+
+    id: str
+    kind: ProposalKind
+    payload: str
+    structured_payload: Any = None
+    trace_link: ReplayTrace
+    contract_results: tuple[ContractResult, ...]
+    requires_human: bool
+    confidence: F32 | None = None
+
+    @property
+    def all_passed(self) -> bool:
+        """Whether it keeps all contracts, also if there are none."""
+        return all(result.passed for result in self.contract_results)
+
+    @property
+    def auto_promotable(self) -> bool:
+        """Whether nobody has to look at it."""
+        return self.all_passed and not self.requires_human
+
+
+# --- policies --------------------------------------------------------------------------------------------
+
+
+class KernelPolicy(Value, frozen=True, kw_only=True):
+    """What the kernel may do."""
+
+    adapter_id: str | None = None
+    recall_enabled: bool = False
+    recall_max_candidates: U64 = 5
+    recall_min_score: F32 = 0.7
+    seed: U64 | None = None
+    requires_human: bool = False
+    required_truths: tuple[str, ...] = ()
+
+
+class RoutingPolicy(Value, frozen=True, kw_only=True):
+    """Where work may go."""
+
+    truth_preferences: dict[str, str] = {}
+    risk_tier_backends: dict[RiskTier, tuple[str, ...]] = {}
+    data_classification_backends: dict[DataClassification, tuple[str, ...]] = {}
+    default_backend: str = "local"
+
+    @classmethod
+    def deny_remote(cls) -> RoutingPolicy:
+        """What matters stays on this device."""
+        return cls(
+            risk_tier_backends={RiskTier.CRITICAL: ("local",), RiskTier.HIGH: ("local",)},
+            data_classification_backends={
+                DataClassification.RESTRICTED: ("local",),
+                DataClassification.CONFIDENTIAL: ("local",),
+            },
+        )
+
+    def allows(self, backend: str, tier: RiskTier, data: DataClassification) -> bool:
+        """Whether no list for the tier or the data leaves the backend out."""
+        lists = (self.risk_tier_backends.get(tier), self.data_classification_backends.get(data))
+        return all(not backends or backend in backends for backends in lists)
+
+    def select(self, truths: tuple[str, ...], tier: RiskTier, data: DataClassification) -> str:
+        """The backend: the first truth with a preference, else the tier's first, the data's first."""
+        preferred = [self.truth_preferences[truth] for truth in truths if truth in self.truth_preferences]
+        tiers, classes = self.risk_tier_backends.get(tier), self.data_classification_backends.get(data)
+        return [*preferred[:1], *(tiers or ())[:1], *(classes or ())[:1], self.default_backend][0]
+
+
+class RecallBudgets(Value, frozen=True, kw_only=True):
+    """What a recall may cost."""
+
+    max_latency_ms: U64 = 100
+    max_embedding_calls: U64 = 3
+    max_tokens_per_candidate: U64 = 100
+
+
+class RecallPolicy(Value, frozen=True, kw_only=True):
+    """What may be recalled."""
+
+    enabled: bool = False
+    max_k_total: U64 = 5
+    max_tokens_injection: U64 = 500
+    min_score_threshold: float = 0.5
+    budgets: RecallBudgets = RecallBudgets()
+    allowed_uses: Annotated[tuple[RecallUse, ...], ABSENT_TAKES_DEFAULT] = (RecallUse.RUNTIME_AUGMENTATION,)
+
+
+PolicySnapshot: TypeAlias = Annotated[
+    KernelPolicy | RoutingPolicy | RecallPolicy,
+    Wrapped("policy", Kernel=KernelPolicy, Routing=RoutingPolicy, Recall=RecallPolicy),
+]
+
+
+# --- recall ----------------------------------------------------------------------------------------------
+
+
+class RecallQuery(Value, frozen=True, kw_only=True):
+    """What was asked for."""
+
+    query_text: str
+    top_k: U64
+    step_context: DecisionStep | None = None
+    tenant_scope: str | None = None
+
+
+class CandidateScore(Value, frozen=True, kw_only=True):
+    """How well one candidate fits."""
+
+    id: str
+    score: float
+
+
+class RecallProvenanceEnvelope(Value, frozen=True, kw_only=True):
+    """How a recall came about."""
+
+    query_hash: str
+    embedding_input_hash: str
+    embedding_hash: str
+    embedder_id: str
+    embedder_settings_hash: str
+    corpus_fingerprint: str
+    policy_snapshot_hash: str
+    purpose: Annotated[RecallUse, ABSENT_TAKES_DEFAULT] = RecallUse.RUNTIME_AUGMENTATION
+    consumers: Annotated[tuple[RecallConsumer, ...], ABSENT_TAKES_DEFAULT] = ()
+    candidate_scores: tuple[CandidateScore, ...]
+    candidates_searched: U64
+    candidates_returned: U64
+    stop_reason: StopReason | None = None
+    latency_ms: U64
+    timestamp: str
+    signature: Annotated[str, ABSENT_TAKES_DEFAULT] = "unsigned"
+
+    def replays(self, other: RecallProvenanceEnvelope) -> bool:
+        """Whether both are one recall done twice: times, counts and signatures do not matter."""
+        return all(getattr(self, name) == getattr(other, name) for name in _REPLAYED)
+
+
+_REPLAYED = (
+    "query_hash",
+    "embedding_input_hash",
+    "embedder_id",
+    "embedder_settings_hash",
+    "corpus_fingerprint",
+    "policy_snapshot_hash",
+    "purpose",
+    "consumers",
+    "candidate_scores",
+)
+
+
+# --- artifacts -------------------------------------------------------------------------------------------
+
+
+class LifecycleEvent(Value, frozen=True, kw_only=True):
+    """A governed artifact goes from one state to another."""
+
+    from_state: ArtifactState
+    to_state: ArtifactState
+    timestamp: str
+    actor: str
+    reason: str
+    ticket_ref: str | None = None
+    tenant_id: str | None = None
+
+
+class RollbackImpact(Value, frozen=True, kw_only=True):
+    """What a rollback means for what was made with the artifact."""
+
+    affected_count: U64 | None = None
+    quality_issues: tuple[str, ...] = ()
+    invalidates_outputs: bool = False
+    severity: RollbackSeverity = RollbackSeverity.LOW
+    affected_tenants: tuple[str, ...] = ()
+
+
+class RollbackRecord(Value, frozen=True, kw_only=True):
+    """An artifact is taken back; that it is rolled back then goes without saying."""
+
+    artifact_id: str
+    previous_state: ArtifactState
+    rolled_back_at: str
+    actor: str
+    reason: str
+    impact: RollbackImpact
+    incident_ref: str | None = None
+    tenant_id: str | None = None
+
+
+# --- the twelve kinds ------------------------------------------------------------------------------------
+
+
+class ProposalCreated(Value, frozen=True, kw_only=True):
+    """Something was proposed."""
+
+    proposal: KernelProposal
+    chain_id: str
+    step: DecisionStep
+    policy_snapshot_hash: str | None = None
+
+
+class ProposalValidated(Value, frozen=True, kw_only=True):
+    """A proposal was held against its contracts."""
+
+    proposal_id: str
+    chain_id: str
+    step: DecisionStep
+    contract_results: tuple[ContractResult, ...]
+    all_passed: bool
+    validator: str
+
+
+class FactPromoted(Value, frozen=True, kw_only=True):
+    """A proposal became a fact."""
+
+    proposal_id: str
+    fact_id: str
+    promoted_by: str
+    reason: str
+    requires_human: bool
+
+
+class RecallExecuted(Value, frozen=True, kw_only=True):
+    """Something was recalled."""
+
+    query: RecallQuery
+    provenance: RecallProvenanceEnvelope
+    trace_link_id: str | None = None
+
+
+class ReplayTraceRecorded(Value, frozen=True, kw_only=True):
+    """How a result came about, under an id."""
+
+    trace_link_id: str
+    trace_link: ReplayTrace
+
+
+class ReplayabilityDowngraded(Value, frozen=True, kw_only=True, rename={"from_": "from"}):
+    """A result can no longer be had again as well as before."""
+
+    trace_link_id: str
+    from_: Replayability
+    to: Replayability
+    reason: ReplayabilityDowngradeReason
+
+
+class ArtifactStateTransitioned(Value, frozen=True, kw_only=True):
+    """A governed artifact changed its state."""
+
+    artifact_id: str
+    artifact_kind: ArtifactKind
+    event: LifecycleEvent
+
+
+class ArtifactRollbackRecorded(Value, frozen=True, kw_only=True):
+    """A governed artifact was taken back."""
+
+    rollback: RollbackRecord
+
+
+class BackendInvoked(Value, frozen=True, kw_only=True):
+    """A backend was called."""
+
+    backend_name: str
+    adapter_id: str | None = None
+    trace_link_id: str
+    step: DecisionStep
+    policy_snapshot_hash: str | None = None
+
+
+class OutcomeRecorded(Value, frozen=True, kw_only=True):
+    """How a chain ended."""
+
+    chain_id: str
+    step: DecisionStep
+    passed: bool
+    stop_reason: str | None = None
+    latency_ms: U64 | None = None
+    tokens: U64 | None = None
+    cost_microdollars: U64 | None = None
+    backend: str | None = None
+
+
+class BudgetExceeded(Value, frozen=True, kw_only=True):
+    """More was used than allowed; limit and what was observed are text."""
+
+    chain_id: str
+    resource: str
+    limit: str
+    observed: str | None = None
+
+
+class PolicySnapshotCaptured(Value, frozen=True, kw_only=True):
+    """A policy as it stood."""
+
+    policy_id: str
+    policy: PolicySnapshot
+    snapshot_hash: str
+    captured_by: str
+
+
+KINDS: dict[str, type[Value]] = {
+    kind.__name__: kind
+    for kind in (
+        ProposalCreated,
+        ProposalValidated,
+        FactPromoted,
+        RecallExecuted,
+        ReplayTraceRecorded,
+        ReplayabilityDowngraded,
+        ArtifactStateTransitioned,
+        ArtifactRollbackRecorded,
+        BackendInvoked,
+        OutcomeRecorded,
+        BudgetExceeded,
+        PolicySnapshotCaptured,
+    )
+}
+"""The kinds by their names, in the order of the reference."""
+
+RENAMED = {"TraceLinkRecorded": "ReplayTraceRecorded"}
+"""Kinds under the name that an older reference gave them: read under the newer, carried as written."""
+
+Event: TypeAlias = Annotated[Value, Wrapped("data", **KINDS)]
+
+
+class Envelope(Value, frozen=True, kw_only=True):
+    """An event, when it happened and whose it is; `occurred_at` is text of the author's choice."""
+
+    event_id: str
+    occurred_at: str
+    tenant_id: str | None = None
+    correlation_id: str | None = None
+    event: Event
+
+
+def kind_of(event: Value) -> str:
+    """The name of an event's kind; raises `MalformedRecord` for what is no event."""
+    name = type(event).__name__
+    if KINDS.get(name) is not type(event):
+        raise MalformedRecord(f"{name} is no kind of event")
+    return name

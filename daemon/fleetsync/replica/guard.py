@@ -1,0 +1,80 @@
+"""The guard: many things gone at once, or gone back in time, are more likely an accident than a wish.
+
+Rule of the file: it only decides and remembers. While it holds, nothing is minted or applied; a
+person confirms or undoes with one command (SEMANTICS §2.5, §3.5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+
+import msgspec
+
+from fleetsync.replica.journal import Journal
+
+WINDOW = 600_000_000
+"""µs within which deletions count together."""
+FEW = 5
+"""So many at once are always taken for a wish."""
+SHARE = 5
+"""One in so many may go at once."""
+_HELD, _RECENT = "guard", "recent-deletions"
+
+
+class Cause(StrEnum):
+    """Why the guard holds."""
+
+    DELETED_HERE = "deleted-here"
+    DELETED_ELSEWHERE = "deleted-elsewhere"
+    RESTORED = "restored"
+
+
+class Held(msgspec.Struct, frozen=True, array_like=True):
+    """What a person is asked about: register paths, and why."""
+
+    cause: Cause
+    paths: list[str]
+
+
+class Guard:
+    """Counts deletions and holds back what is too much; `now` gives µs since 1970."""
+
+    def __init__(self, journal: Journal, now: Callable[[], int]) -> None:
+        self._journal = journal
+        self._now = now
+        raw = journal.get(_HELD)
+        self.held = msgspec.msgpack.decode(raw, type=Held) if raw else None
+
+    @property
+    def stops(self) -> bool:
+        """Whether nothing may be minted or applied; a restored home is only told of."""
+        return self.held is not None and self.held.cause is not Cause.RESTORED
+
+    def allows(self, dataset: str, units: int, total: int) -> bool:
+        """Whether `units` more directories of a dataset that has `total` may go now."""
+        recent = sum(count for at, name, count in self._recent() if name == dataset)
+        return recent + units <= max(FEW, total // SHARE)
+
+    def note(self, dataset: str, units: int) -> None:
+        """So many directories of a dataset have just gone."""
+        rows = [*self._recent(), (self._now(), dataset, units)]
+        self._journal.put(_RECENT, msgspec.msgpack.encode(rows))
+
+    def hold(self, cause: Cause, paths: Iterable[str]) -> None:
+        """Stop and ask; what was asked about already stays asked about."""
+        before = self.held.paths if self.held is not None and self.held.cause is cause else []
+        self.held = Held(cause, sorted({*before, *paths}))
+        self._journal.put(_HELD, msgspec.msgpack.encode(self.held))
+
+    def release(self) -> Held | None:
+        """A person has decided; what was held."""
+        held, self.held = self.held, None
+        self._journal.drop(_HELD)
+        self._journal.drop(_RECENT)
+        return held
+
+    def _recent(self) -> list[tuple[int, str, int]]:
+        raw = self._journal.get(_RECENT)
+        rows = msgspec.msgpack.decode(raw, type=list[tuple[int, str, int]]) if raw else []
+        return [row for row in rows if row[0] > self._now() - WINDOW]

@@ -1,0 +1,275 @@
+"""What becomes of log lines: written into their file, parked, or trashed; and then counted.
+
+A peer's line is a member at once and for good. Whether it is written depends on this device: on a
+live manifest beside the log, on what mur here can read, on deletions and on the guard (SEMANTICS §3,
+§4.3). The reason stands beside each parked body, and everything that may clear it ends in `unpark`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fleetsync import datasets
+from fleetsync.datasets import Dataset, Kind
+from fleetsync.errors import FleetsyncError, LockBusy, MalformedRecord
+from fleetsync.files import Folder
+from fleetsync.merge import register
+from fleetsync.merge.register import Floor, Version
+from fleetsync.ports import Group, Item, Key, Outcome, Verdict
+from fleetsync.records.names import DeviceId
+from fleetsync.replica.counting import STATS, Counting
+from fleetsync.replica.guard import Guard
+from fleetsync.replica.index import IN_JOURNAL, Entry, Index
+from fleetsync.replica.journal import Journal, ParkedLine
+from fleetsync.replica.kinds import Kinds
+from fleetsync.replica.layout import Look, look_of
+from fleetsync.replica.logs import Logs, NewLine
+from fleetsync.replica.shelf import Shelf
+from fleetsync.replica.versions import Versions
+
+NO_MANIFEST = "no live manifest"
+UNREADABLE = "mur here could not read it"
+TRASHED = "deleted"
+GUARDED = "many things are gone at once: waiting for a person"
+
+
+class Lines:
+    """All log lines of one replica, from arrival to the counters; single-threaded."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        index: Index,
+        logs: Logs,
+        shelf: Shelf,
+        versions: Versions,
+        counting: Counting,
+        guard: Guard,
+    ) -> None:
+        self.refused = 0
+        self._journal = journal
+        self._index = index
+        self._logs = logs
+        self._shelf = shelf
+        self._versions = versions
+        self._counting = counting
+        self._guard = guard
+        self._kinds = Kinds(journal)
+        self._collided: set[bytes] = set()
+        logs.wrote_here = self._kinds.learn
+
+    # --- arriving ---------------------------------------------------------------------------------
+
+    def take(self, root: Folder, path: str, row: Dataset, group: Group, origin: DeviceId) -> list[Verdict]:
+        """Make a peer's lines members and write what may be written."""
+        keys = [self._key_or_reason(row, path, body) for body in group.bodies]
+        known = self._index.has([key.id for key in keys if isinstance(key, Key)])
+        fresh: dict[bytes, NewLine] = {}
+        verdicts: list[Verdict] = []
+        for key, body in zip(keys, group.bodies, strict=True):
+            if isinstance(key, str):
+                verdicts.append(Verdict(Outcome.REFUSED, key))
+            elif key.id in known or key.id in fresh:
+                verdicts.append(Verdict(Outcome.KNOWN))
+            else:
+                fresh[key.id] = NewLine(key, body)
+                verdicts.append(Verdict(Outcome.NEW))
+        self._note_collisions(keys, group.bodies, known)
+        if fresh:
+            self._admit(root, path, row, list(fresh.values()), origin)
+        return verdicts
+
+    def _key_or_reason(self, row: Dataset, path: str, body: bytes) -> Key | str:
+        try:
+            return datasets.identify_in(row, path, body)
+        except MalformedRecord as error:
+            self.refused += 1
+            return error.message
+
+    def _note_collisions(self, keys: Sequence[Key | str], bodies: Sequence[bytes], known: set[bytes]) -> None:
+        """Another line under a key that is taken here: the first one is kept, and it is told."""
+        pairs = zip(keys, bodies, strict=True)
+        offered = {key.id: body for key, body in pairs if isinstance(key, Key) and key.id in known}
+        held: list[Item] = self._shelf.bodies(list(offered)) if offered else []
+        self._collided |= {item.key.id for item in held if offered[item.key.id] != item.body}
+
+    def _admit(self, root: Folder, path: str, row: Dataset, lines: list[NewLine], origin: DeviceId) -> None:
+        reasons = self._reasons(root, path, row, lines)
+        writable = [line for line in lines if line.key.id not in reasons]
+        self.park(
+            [
+                ParkedLine(line.key.id, path, line.key.ts, line.body, reasons[line.key.id], origin)
+                for line in lines
+                if line.key.id in reasons
+            ]
+        )
+        if writable:
+            self._logs.append(root, path, row, writable, origin, parked=False)
+            self.count(root, path, row, {line.key.id: line.body for line in writable})
+
+    def _reasons(self, root: Folder, path: str, row: Dataset, lines: Sequence[NewLine]) -> dict[bytes, str]:
+        """Why lines may not be written now, by id; those that may are left out."""
+        floor = self.floor(path, row)
+        alive = has_manifest(root, path, row)
+        reasons: dict[bytes, str] = {}
+        for line in lines:
+            if register.is_below(floor, line.key.ts, line.key.id):
+                reasons[line.key.id] = TRASHED
+            elif self._guard.stops:
+                reasons[line.key.id] = GUARDED
+            elif not alive:
+                reasons[line.key.id] = NO_MANIFEST
+            elif not self._kinds.readable(row, line.body):
+                reasons[line.key.id] = UNREADABLE
+        return reasons
+
+    def park(self, lines: Sequence[ParkedLine]) -> None:
+        """Keep members whose bodies are not, or no longer, in their file."""
+        if not lines:
+            return
+        self._journal.park(lines)
+        with self._index.transaction():
+            new = {entry.key.id for entry in self._index.add([parked_entry(line) for line in lines])}
+            self._index.relocate([(x.id, IN_JOURNAL, len(x.body)) for x in lines if x.id not in new])
+
+    # --- deletions --------------------------------------------------------------------------------
+
+    def floor(self, path: str, row: Dataset) -> Floor | None:
+        """What deletions of the directory around this log cover (SEMANTICS §3.2, §3.3)."""
+        currents = [self._versions.current(datasets.sibling(path, name)) for name in row.manifest]
+        live = [version for version in currents if version is not None and version.value is not None]
+        if live:
+            return live[0].floor
+        floors = [version.floor for version in currents if version is not None and version.floor]
+        return max(floors, key=lambda floor: floor.ts, default=None)
+
+    def outlived(self, manifest: str, gone: Version) -> bool:
+        """Whether a line that this deletion does not cover stands in the log beside it."""
+        return any(
+            not register.is_below(gone.floor, entry.key.ts, entry.key.id)
+            for path, _ in logs_beside(manifest)
+            for entry in self._index.of_path(path)
+        )
+
+    def keys(self, manifest: str) -> list[Key]:
+        """The keys of all lines in the logs beside a manifest."""
+        return [entry.key for path, _ in logs_beside(manifest) for entry in self._index.of_path(path)]
+
+    # --- leaving the park -------------------------------------------------------------------------
+
+    def unpark_all(self, root: Folder) -> None:
+        """Everywhere: write what may be written by now."""
+        for path in self._journal.parked_paths(without=""):
+            row = datasets.find(path)
+            if row is not None:
+                self.unpark(root, path, row)
+
+    def unpark_beside(self, root: Folder, manifest: str) -> None:
+        """A manifest came, changed or went: so may the fate of the lines beside it."""
+        for path, row in logs_beside(manifest):
+            self.unpark(root, path, row)
+
+    def unpark(self, root: Folder, path: str, row: Dataset) -> None:
+        """Write the parked lines of a log that may be written now, and count them."""
+        parked = self._journal.parked(path)
+        if not parked:
+            return
+        lines = [NewLine(Key(line.ts, line.id), line.body) for line in parked]
+        reasons = self._reasons(root, path, row, lines)
+        for reason in {*reasons.values()}:
+            changed = [x.id for x in parked if reasons.get(x.id) == reason != x.reason]
+            self._journal.set_reason(changed, reason)
+        free = [line for line in parked if line.id not in reasons]
+        for origin in dict.fromkeys(line.origin for line in free):
+            mine = [NewLine(Key(x.ts, x.id), x.body) for x in free if x.origin == origin]
+            self._logs.append(root, path, row, mine, origin or "", parked=True)
+        if free:
+            self.count(root, path, row, {line.id: line.body for line in free})
+
+    def learnt(self) -> bool:
+        """Whether a program here has just written a kind that was unknown before."""
+        return self._kinds.grew()
+
+    # --- counting ---------------------------------------------------------------------------------
+
+    def count(self, root: Folder, path: str, row: Dataset, at_hand: dict[bytes, bytes]) -> None:
+        """Count what waits at a log; the bodies just written need not be read again."""
+        if row.stats is None:
+            return
+
+        def bodies(ids: Sequence[bytes]) -> dict[bytes, bytes]:
+            elsewhere = [identity for identity in ids if identity not in at_hand]
+            found = {i: at_hand[i] for i in ids if i in at_hand}
+            standing = [e for e in self._index.find(elsewhere) if e.offset != IN_JOURNAL]
+            return {**self._logs.bodies(root, standing), **found}
+
+        try:
+            self._counting.count(root, path, bodies)
+        except (LockBusy, FileNotFoundError):
+            self._journal.finish_append(path)  # the ids wait in the ledger; `recount` comes back
+
+    def recount(self, root: Folder) -> None:
+        """Counts that wait, and stats.json files that have vanished since peers' lines came."""
+        gone = [
+            path for path in self._journal.counted_paths() if see(root, datasets.sibling(path, STATS)) is None
+        ]
+        for path in {*self._journal.pending_paths(), *gone}:
+            self.recount_one(root, path)
+
+    def recount_one(self, root: Folder, path: str) -> None:
+        """Count what waits at one log, if there is one."""
+        row = datasets.find(path)
+        if row is not None and has_manifest(root, path, row):
+            self.count(root, path, row, {})
+
+    # --- how it is ----------------------------------------------------------------------------------
+
+    def collisions(self) -> int:
+        """Lines whose key another, different line holds."""
+        return self._logs.collisions() + len(self._collided)
+
+    def parked(self) -> int:
+        """Members that wait; what was deleted does not."""
+        return sum(self._journal.parked_paths(without=TRASHED).values())
+
+
+def logs_beside(manifest: str) -> list[tuple[str, Dataset]]:
+    """The logs whose lines need this manifest, with their rows."""
+    name = manifest.rpartition("/")[2]
+    beside = [
+        (datasets.sibling(manifest, row.pattern.rpartition("/")[2]), row)
+        for row in datasets.DATASETS
+        if row.kind is Kind.LOG and name in row.manifest
+    ]
+    return [(path, row) for path, row in beside if datasets.find(path) is row]
+
+
+def parked_entry(line: ParkedLine) -> Entry:
+    """The index entry of a member whose body is in the journal."""
+    origin = DeviceId(line.origin) if line.origin else None
+    return Entry(Key(line.ts, line.id), line.path, IN_JOURNAL, len(line.body), origin, 0)
+
+
+def see(root: Folder, path: str) -> Look | None:
+    """The look of a file under home; None if it is not there or may not be looked at."""
+    try:
+        folder, name = root.parent_of(path)
+    except (FileNotFoundError, FleetsyncError):
+        return None
+    with folder:
+        status = folder.status(name)
+    return None if status is None else look_of(status)
+
+
+def directory_exists(root: Folder, directory: str) -> bool:
+    """Whether a directory under home is there."""
+    try:
+        root.enter(directory).close()
+    except (FileNotFoundError, FleetsyncError):
+        return False
+    return True
+
+
+def has_manifest(root: Folder, path: str, row: Dataset) -> bool:
+    """Whether a manifest stands beside the log, so that mur takes the directory for a skill."""
+    return not row.manifest or any(see(root, datasets.sibling(path, name)) for name in row.manifest)

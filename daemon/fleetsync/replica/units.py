@@ -1,0 +1,283 @@
+"""Directories that come and go as a whole: noticing that one is gone, and taking one away.
+
+A unit is the directory of a register (a skill, a channel, an agent). It is gone when it has been seen
+missing for five seconds; a manifest that alone is missing is put back after the same time, because
+editors unlink and create. A deletion is a version like any other; what it says is carried out here,
+through `trash.py` and behind `guard.py`. Implements SEMANTICS §3.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+
+import msgspec
+
+from fleetsync import datasets
+from fleetsync.datasets import Kind
+from fleetsync.errors import LockBusy, MalformedRecord
+from fleetsync.files import Folder
+from fleetsync.ports import Key
+from fleetsync.records import loglines
+from fleetsync.replica.guard import Cause, Guard
+from fleetsync.replica.history import History, Why
+from fleetsync.replica.index import IN_JOURNAL, Index
+from fleetsync.replica.journal import Journal, ParkedLine, Trashing
+from fleetsync.replica.layout import WATCHED_ROOTS
+from fleetsync.replica.lines import TRASHED, Lines, directory_exists, logs_beside, see
+from fleetsync.replica.logs import Logs
+from fleetsync.replica.registers import Registers
+from fleetsync.replica.trash import Trash
+from fleetsync.replica.versions import Change
+
+PATIENCE = 5_000_000
+"""µs for which a directory must be seen gone."""
+_ROOTS = "dataset-roots"
+
+Follow = Callable[[Change], None]
+
+
+class Units:
+    """All units of one home; single-threaded. `follow` keeps the index equal to the versions."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        index: Index,
+        logs: Logs,
+        lines: Lines,
+        registers: Registers,
+        history: History,
+        trash: Trash,
+        guard: Guard,
+        follow: Follow,
+    ) -> None:
+        self.guard = guard
+        self._journal = journal
+        self._index = index
+        self._logs = logs
+        self._lines = lines
+        self._registers = registers
+        self._versions = registers.versions
+        self._history = history
+        self._trash = trash
+        self._follow = follow
+        self._now = registers.versions.clock.now
+        self._missing: dict[str, int] = {}
+        self._watched = False
+
+    # --- noticing -----------------------------------------------------------------------------------
+
+    def look(self, root: Folder, present: Collection[str], *, watched: bool) -> None:
+        """A full scan has seen exactly these files: remember since when others are missing.
+
+        `watched` False: what is missing now went while the daemon was down.
+        """
+        missing = [path for path in self._registers.present() if path not in present]
+        self._missing = {path: self._missing.get(path, self._now()) for path in missing}
+        self._watched = watched
+        changed = self._roots_changed(root)
+        if changed and any(path.partition("/")[0] in changed for path in missing):
+            self.guard.hold(Cause.DELETED_HERE, missing)
+
+    def due_in(self) -> float | None:
+        """Seconds until `settle` has something to decide; None if nothing is missing."""
+        if not self._missing or self.guard.stops:
+            return None
+        return max(0.0, (min(self._missing.values()) + PATIENCE - self._now()) / 1e6)
+
+    def settle(self, root: Folder) -> None:
+        """What has been missing long enough is deleted, or put back if it is a manifest alone."""
+        if self.guard.stops:
+            return
+        late = [path for path, since in self._missing.items() if since + PATIENCE <= self._now()]
+        gone = [path for path in late if see(root, path) is None and not _unit_exists(root, path)]
+        for path in late:
+            self._missing.pop(path)
+            if path not in gone and see(root, path) is None:
+                self._registers.forget(path)
+        if gone and self._may_go(gone, Cause.DELETED_HERE):
+            self._mint_gone(gone)
+
+    def _may_go(self, paths: Iterable[str], cause: Cause) -> bool:
+        """Whether the guard lets these registers go; otherwise it holds from now on."""
+        paths = list(paths)
+        by_dataset = Counter(_dataset(path) for path in paths)
+        for name, count in by_dataset.items():
+            total = sum(_dataset(path) == name for path in self._versions.paths())
+            if not self.guard.allows(name, count, total):
+                self.guard.hold(cause, paths)
+                return False
+        for name, count in by_dataset.items():
+            self.guard.note(name, count)
+        return True
+
+    def _mint_gone(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            current = self._versions.current(path)
+            self._drop_lines(path)
+            if current is not None and current.value is not None:
+                self._history.keep(path, current.value, Why.DELETED, None, current.stamp.device)
+            self._follow(self._versions.mint_gone(path, self._lines.keys(path), watched=self._watched))
+            self._registers.note_gone(path)
+
+    def _drop_lines(self, manifest: str) -> None:
+        """The files are gone, and with them what only they held; peers give it back, into trash."""
+        for path, _ in logs_beside(manifest):
+            self._logs.gone(path)
+
+    def _roots_changed(self, root: Folder) -> set[str]:
+        """The top-level directories that are gone or are other ones than at the last scan."""
+        raw = self._journal.get(_ROOTS)
+        before = msgspec.msgpack.decode(raw, type=dict[str, tuple[int, int]]) if raw else {}
+        now = {name: identity for name in WATCHED_ROOTS if (identity := _identity(root, name))}
+        if now != before:
+            self._journal.put(_ROOTS, msgspec.msgpack.encode({**before, **now}))
+        return {name for name, identity in before.items() if now.get(name) != identity}
+
+    # --- a deletion that counts ---------------------------------------------------------------------
+
+    def take_away(self, root: Folder) -> None:
+        """Move every directory out of home whose registers are all gone by the versions."""
+        if self.guard.stops:
+            return
+        gone = [path for path in self._registers.present() if self._is_gone(path)]
+        units = {_unit(path) for path in gone}
+        kept = {_unit(path) for path in self._registers.present() if not self._is_gone(path)}
+        leaving = sorted(units - kept)
+        paths = [path for path in gone if _unit(path) in leaving and see(root, path) is not None]
+        if paths and not self._may_go(paths, Cause.DELETED_ELSEWHERE):
+            return
+        for unit in leaving:
+            self._move_out(root, unit)
+        for path in gone:
+            if _unit(path) in kept:
+                self._remove_file(root, path)
+
+    def _is_gone(self, path: str) -> bool:
+        target = self._registers.target(path)
+        return target is not None and target.value is None
+
+    def _move_out(self, root: Folder, unit: str) -> None:
+        try:
+            trashing = self._trash.put(root, unit)
+        except LockBusy:
+            return  # somebody is writing: the next sweep tries again
+        if trashing is not None:
+            self.take_over(root, trashing)
+        for path in self._registers.present():
+            if _unit(path) == unit:
+                self._registers.note_gone(path)
+
+    def _remove_file(self, root: Folder, path: str) -> None:
+        """One of several manifests of a unit was deleted: only that file goes, into history."""
+        folder, name = root.parent_of(path)
+        with folder:
+            if folder.status(name) is not None:
+                value = folder.read(name, datasets.MAX_BODY)
+                self._history.keep(path, value, Why.DELETED, None, None)
+                folder.remove(name)
+                folder.sync()
+        self._registers.note_gone(path)
+
+    def take_over(self, root: Folder, trashing: Trashing) -> None:
+        """What stood in a directory that has left home: manifests to history, lines to the journal."""
+        for path in [path for path in self._versions.paths() if _unit(path) == trashing.unit]:
+            value = self._trash.read(root, trashing, path.rpartition("/")[2])
+            if value:
+                self._history.keep(path, value, Why.DELETED, None, None)
+            for log, _ in logs_beside(path):
+                self._take_lines(root, trashing, log)
+            self._registers.note_gone(path)
+
+    def _take_lines(self, root: Folder, trashing: Trashing, log: str) -> None:
+        """Every line of the trashed log is a member whose body is in the journal from now on."""
+        row = datasets.require(log)[1]
+        found: dict[bytes, ParkedLine] = {}
+        for line in loglines.lines(self._trash.read(root, trashing, log.rpartition("/")[2])):
+            try:
+                key: Key = datasets.identify_in(row, log, line.body)
+            except MalformedRecord:
+                continue  # it stays in the copy, as it is
+            found.setdefault(key.id, ParkedLine(key.id, log, key.ts, line.body, TRASHED, None))
+        ids = list(found)
+        origins = self._journal.origins(log, ids)
+        self._journal.note_local(log, [i for i in ids if i not in origins])
+        self._lines.park([line._replace(origin=origins.get(line.id)) for line in found.values()])
+        self._logs.forget(log)
+        lost = [e.key.id for e in self._index.of_path(log) if e.offset != IN_JOURNAL]
+        self._index.remove(lost)
+
+    def recover(self, root: Folder) -> None:
+        """Take over again what a crash interrupted."""
+        for trashing in self._trash.recover(root):
+            self.take_over(root, trashing)
+
+    def look_again(self, root: Folder) -> None:
+        """The second look: lines that a late writer left in a directory that was being moved."""
+        for trashing in self._trash.due():
+            self.take_over(root, trashing)
+            self._trash.remove(root, trashing)
+
+    # --- a person decides ---------------------------------------------------------------------------
+
+    def confirm(self, root: Folder) -> list[str]:
+        """It was meant: what is missing here is deleted, what was deleted elsewhere goes, what was
+        brought back stays. Returns the paths.
+        """
+        held = self.guard.release()
+        if held is None:
+            return []
+        if held.cause is Cause.DELETED_HERE:
+            self._mint_gone([path for path in held.paths if see(root, path) is None])
+        elif held.cause is Cause.RESTORED:
+            for path in held.paths:
+                self._follow(self._versions.mint_word(path, self._brought_back(path), keep_floor=True))
+        else:
+            for unit in sorted({_unit(path) for path in held.paths if self._is_gone(path)}):
+                self._move_out(root, unit)
+        return held.paths
+
+    def undo(self) -> list[str]:
+        """It was not meant: what is missing here comes back, what was deleted elsewhere stays."""
+        held = self.guard.release()
+        if held is None:
+            return []
+        for path in held.paths:
+            self._missing.pop(path, None)
+            if held.cause is Cause.DELETED_HERE:
+                self._drop_lines(path)
+                self._registers.forget(path)
+            elif held.cause is Cause.DELETED_ELSEWHERE and self._is_gone(path):
+                current = self._versions.current(path)
+                if current is not None and current.before is not None:
+                    self._follow(self._versions.mint_word(path, current.before, keep_floor=False))
+        return held.paths
+
+    def give_back(self, root: Folder, unit: str) -> bool:
+        """Put the trashed copy of a unit back in its place."""
+        return self._trash.give_back(root, unit)
+
+    def _brought_back(self, path: str) -> bytes:
+        """What the restored home held: it went to history when the current value replaced it."""
+        return self._history.value(path, None)[1]
+
+
+def _unit(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _unit_exists(root: Folder, path: str) -> bool:
+    return directory_exists(root, _unit(path))
+
+
+def _dataset(path: str) -> str:
+    row = datasets.find(path)
+    return row.name if row is not None and row.kind is Kind.REGISTER else ""
+
+
+def _identity(root: Folder, name: str) -> tuple[int, int] | None:
+    if not directory_exists(root, name):
+        return None
+    with root.enter(name) as folder:
+        return folder.identity()

@@ -1,0 +1,225 @@
+"""The versions of all registers: which are members, which one counts, and minting new ones.
+
+Knows the journal and the clock, no files. What is minted, and by which stamp and vector, is the whole
+of SEMANTICS §2 that needs a clock; what covers what and who wins is `merge/register.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+
+from fleetsync import datasets
+from fleetsync.merge import register
+from fleetsync.merge.register import Dot, Floor, Stamp, Version
+from fleetsync.ports import Key, Outcome, Verdict
+from fleetsync.records.names import DeviceId
+from fleetsync.replica.journal import Journal, StoredVersion
+
+_HYBRID, _NUMBER = "hybrid-clock", "highest-number"
+MAX_LISTED = 8192
+"""Ids that a floor lists at most; beyond that the floor itself is raised to the latest of them."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """What versions need to know of time: µs since 1970, and how far a stamp may lie ahead."""
+
+    now: Callable[[], int]
+    skew: int
+
+    def horizon(self) -> int:
+        """Stamps beyond this are held."""
+        return self.now() + self.skew
+
+
+@dataclass(frozen=True)
+class Member:
+    """A version in the set."""
+
+    stored: StoredVersion
+    version: Version
+
+
+@dataclass(frozen=True)
+class Change:
+    """Members that came and members that went."""
+
+    added: list[Member]
+    removed: list[Member]
+
+    def and_then(self, later: Change) -> Change:
+        """Both, in this order."""
+        gone = {m.stored.id for m in later.removed}
+        kept = [m for m in self.added if m.stored.id not in gone]
+        return Change([*kept, *later.added], [*self.removed, *later.removed])
+
+    def __bool__(self) -> bool:
+        """Whether the set changed."""
+        return bool(self.added or self.removed)
+
+
+NOTHING = Change([], [])
+
+
+class Versions:
+    """All members of all registers; single-threaded."""
+
+    def __init__(self, device: DeviceId, journal: Journal, clock: Clock) -> None:
+        self.device = device
+        self.clock = clock
+        self._journal = journal
+        self._members: dict[str, list[Member]] = {}
+        for stored in journal.versions():
+            self._members.setdefault(stored.path, []).append(Member(stored, register.decode(stored.body)))
+
+    # --- the set --------------------------------------------------------------------------------
+
+    def paths(self) -> Collection[str]:
+        """Every path that has a version."""
+        return self._members.keys()
+
+    def members(self, path: str) -> list[Member]:
+        """The versions that are members at a path."""
+        return self._members.get(path, [])
+
+    def all_members(self) -> list[Member]:
+        """Every version in the set."""
+        return [member for members in self._members.values() for member in members]
+
+    def current(self, path: str) -> Version | None:
+        """The version that counts now; its value is None if the register is gone."""
+        return register.current([m.version for m in self.members(path)], self.clock.horizon())
+
+    def ripe(self, path: str) -> list[Version]:
+        """The versions at a path whose time has come."""
+        horizon = self.clock.horizon()
+        return [m.version for m in self.members(path) if not register.is_held(m.version, horizon)]
+
+    def held(self) -> list[Member]:
+        """Members whose time has not come."""
+        horizon = self.clock.horizon()
+        return [m for m in self.all_members() if register.is_held(m.version, horizon)]
+
+    def take(self, path: str, body: bytes, origin: DeviceId) -> tuple[Verdict, Change]:
+        """Make a peer's version a member. Raises `MalformedRecord`."""
+        identity = datasets.identify(path, body).id
+        version = register.decode(body)
+        members = self.members(path)
+        if any(m.stored.id == identity for m in members):
+            return Verdict(Outcome.KNOWN), NOTHING
+        covering = next((m for m in members if register.covers(m.version, version)), None)
+        if covering is not None:
+            return Verdict(Outcome.SUPERSEDED, covering=covering.stored.body), NOTHING
+        if not register.is_held(version, self.clock.horizon()):
+            self._observe(version.stamp.hybrid)
+        member = Member(StoredVersion(identity, path, body, origin), version)
+        return Verdict(Outcome.NEW), self._admit(member)
+
+    def _admit(self, member: Member) -> Change:
+        path = member.stored.path
+        covered = [m for m in self.members(path) if register.covers(member.version, m.version)]
+        self._journal.add_version(member.stored, [m.stored.id for m in covered])
+        self._journal.note_superseded(path, [m.version.stamp.digest for m in covered])
+        kept = [m for m in self.members(path) if m not in covered]
+        self._members[path] = [*kept, member]
+        return Change([member], covered)
+
+    # --- minting --------------------------------------------------------------------------------
+
+    def mint_first(self, path: str, value: bytes, time: int) -> Change:
+        """A file seen for the first time: made in knowledge of nothing, at `time` (µs)."""
+        return self._mint(path, value, [], time, None)
+
+    def mint_edit(self, path: str, value: bytes, known: Iterable[Version], unseen: int | None) -> Change:
+        """An edit made in knowledge of `known`; `unseen` is the file's mtime (µs) if nobody watched.
+
+        The edit inherits what a deletion before it had put aside.
+        """
+        known = list(known)
+        hybrid = self.tick() if unseen is None else max([unseen, *(v.stamp.hybrid + 1 for v in known)])
+        return self._mint(path, value, known, hybrid, _joined_floor(known))
+
+    def mint_word(self, path: str, value: bytes, *, keep_floor: bool) -> Change:
+        """A person's word: covers all there is, held versions too. Restoring clears the floor."""
+        known = [m.version for m in self.members(path)]
+        floor = _joined_floor(known) if keep_floor else None
+        return self._mint(path, value, known, self.tick(), floor)
+
+    def mint_gone(self, path: str, lines: Iterable[Key], *, watched: bool) -> Change:
+        """The register is gone. `lines` are the keys of the log beside it: the floor covers them all.
+
+        A deletion that nobody watched knows nothing (SEMANTICS §2.4): any edit elsewhere survives it.
+        """
+        ripe = self.ripe(path)
+        if not ripe:
+            return NOTHING
+        current = max(ripe, key=lambda version: version.stamp)
+        hybrid = self.tick() if watched else current.stamp.hybrid + 1
+        effective = hybrid if watched else max(hybrid, current.stamp.effective + 1)
+        stamp = Stamp(effective, hybrid, self.device, register.GONE_DIGEST)
+        vector = register.known_vector(ripe) if watched else {}
+        floor = _floor_over(stamp.effective, lines)
+        return self._author(path, Version(self._dot(hybrid), vector, stamp, None, floor, current.value))
+
+    def _mint(
+        self, path: str, value: bytes, known: list[Version], hybrid: int, floor: Floor | None
+    ) -> Change:
+        row = datasets.require(path)[1]
+        effective = register.effective_time(row.updated_at(value), hybrid, self.clock.skew)
+        stamp = Stamp(effective, hybrid, self.device, register.digest_of(value))
+        vector = register.known_vector(known)
+        return self._author(path, Version(self._dot(hybrid), vector, stamp, value, floor))
+
+    def _author(self, path: str, version: Version) -> Change:
+        body = register.encode(version)
+        with self._journal.transaction():
+            self._journal.put_number(_NUMBER, version.dot.n)
+            stored = StoredVersion(datasets.identify(path, body).id, path, body, None)
+            return self._admit(Member(stored, version))
+
+    def _dot(self, hybrid: int) -> Dot:
+        """Above every number of this device that anybody can know, a restored journal's too."""
+        return Dot(self.device, max(self._journal.number(_NUMBER) + 1, hybrid, self.clock.now()))
+
+    # --- numbers and the hybrid clock -----------------------------------------------------------------
+
+    def highest_number(self, device: DeviceId) -> int:
+        """The highest version number of that device in the set; our own from the journal."""
+        own = self._journal.number(_NUMBER) if device == self.device else 0
+        vectors = (m.version.vector.get(device, 0) for m in self.all_members())
+        dots = (m.version.dot.n for m in self.all_members() if m.version.dot.device == device)
+        return max(own, 0, *vectors, *dots)
+
+    def learn_number(self, number: int) -> None:
+        """Mint above this from now on."""
+        if number > self._journal.number(_NUMBER):
+            self._journal.put_number(_NUMBER, number)
+
+    def tick(self) -> int:
+        """The hybrid clock, moved on; begins again if the wall clock was set back beyond the skew."""
+        hybrid = max(self.clock.now(), self._journal.number(_HYBRID) + 1)
+        if hybrid > self.clock.horizon():
+            hybrid = self.clock.now()
+        self._journal.put_number(_HYBRID, hybrid)
+        return hybrid
+
+    def _observe(self, hybrid: int) -> None:
+        if hybrid > self._journal.number(_HYBRID):
+            self._journal.put_number(_HYBRID, hybrid)
+
+
+def _joined_floor(versions: Iterable[Version]) -> Floor | None:
+    """What all of these deletions had seen together."""
+    floors = [version.floor for version in versions if version.floor is not None]
+    if not floors:
+        return None
+    top = max(floor.ts for floor in floors)
+    return Floor(top, sorted({identity for floor in floors for identity in floor.above}))
+
+
+def _floor_over(ts: int, lines: Iterable[Key]) -> Floor:
+    above = sorted(key for key in lines if key.ts > ts)
+    if len(above) > MAX_LISTED:
+        return Floor(above[-1].ts, [])
+    return Floor(ts, [key.id for key in above])

@@ -1,0 +1,165 @@
+"""Channel manifests: participants are exchanged, everything else stays as its author wrote it."""
+
+from __future__ import annotations
+
+import pytest
+
+from fleetsync.errors import MalformedRecord
+from fleetsync.merge import participants
+from fleetsync.records import channel_manifests
+from fleetsync.records.actors import Human
+from fleetsync.records.channel_manifests import Entry, entries, with_entries
+
+HEAD = (
+    "# my channel\nv: 2\nid: c1\ntitle: 'fleet: dev'  # short\nstate: working\n"
+    "owner: {kind: human, name: me}\n"
+)
+TAIL = (
+    "# below\npurpose: fleet-run\ncreated_at: 2026-06-16T00:00:00Z\n"
+    "updated_at: 2026-06-16T00:00:00.123456789Z\n"
+)
+QA = "- actor:\n    kind: agent\n    id: qa\n  role: owner\n  joined_at: 2026-06-16T00:00:02Z\n"
+ME = (
+    "- actor:\n    kind: human\n    name: me\n  role: observer\n"
+    "  joined_at: 2026-06-16T00:00:01Z\n  mood: fine\n"
+)
+LATE = "- actor:\n    kind: agent\n    id: qa\n  role: delegate\n  joined_at: 2026-06-16T00:00:09Z\n"
+
+
+def _manifest(*entries: str, head: str = HEAD, tail: str = TAIL) -> bytes:
+    return f"{head}participants:\n{''.join(entries)}{tail}".encode()
+
+
+def _entries(data: bytes) -> list[Entry]:
+    found = entries(data)
+    assert found is not None
+    return found
+
+
+def _merged(*values: bytes) -> bytes:
+    return with_entries(values[0], participants.unite([_entries(value) for value in values]))
+
+
+def test_uniting_changes_nothing_but_the_list() -> None:
+    """Comments, unknown keys and spellings survive, also those of the entry that comes from elsewhere."""
+    assert _merged(_manifest(QA), _manifest(ME)) == _manifest(ME, QA)
+
+
+def test_nothing_new_leaves_every_byte() -> None:
+    """The winner's own spelling stays where the others know nobody else, and so does its order."""
+    winner = _manifest(QA, ME)
+    assert _merged(winner) == _merged(winner, _manifest(ME, LATE), _manifest()) == winner
+
+
+def test_the_winner_decides_about_whom_it_knows() -> None:
+    """Another version's role or date of the same actor is not taken over."""
+    assert _merged(_manifest(LATE), _manifest(QA, ME)) == _manifest(ME, LATE)
+
+
+def test_order_of_the_losers_does_not_matter_to_who_takes_part() -> None:
+    """A version later in the order of stamps only adds whom no earlier one knows."""
+    assert _merged(_manifest(ME), _manifest(QA), _manifest(LATE)) == _manifest(ME, QA)
+    assert _merged(_manifest(ME), _manifest(LATE), _manifest(QA)) == _manifest(ME, LATE)
+
+
+@pytest.mark.parametrize(
+    "winner",
+    [
+        HEAD + "participants: []\n" + TAIL,
+        HEAD + "participants:\n" + TAIL,
+        HEAD + TAIL,
+        HEAD + TAIL.rstrip("\n"),
+        HEAD + TAIL + "participants: [] # nobody",
+        HEAD
+        + "participants: [{actor: {kind: system}, role: router, joined_at: 2026-06-15T00:00:00Z}]\n"
+        + TAIL,
+    ],
+)
+def test_any_spelling_of_the_list_can_be_replaced(winner: str) -> None:
+    """Empty, missing, last, in brackets."""
+    merged = _merged(winner.encode(), _manifest(QA, ME))
+    known = _entries(winner.encode())
+    assert [e.actor for e in _entries(merged)] == [
+        *[e.actor for e in known],
+        *[e.actor for e in _entries(_manifest(ME, QA))],
+    ]
+    assert b"# my channel" in merged
+    assert b"purpose: fleet-run" in merged
+
+
+def test_a_manifest_in_brackets_cannot_be_spliced() -> None:
+    """Rather than changing more than the list, nothing is changed."""
+    winner = (
+        b"{v: 2, id: c1, title: t, state: working, owner: {kind: system}, created_at: 2026-06-16T00:00:00Z, "
+    )
+    winner += b"updated_at: 2026-06-16T00:00:00Z}\n"
+    with pytest.raises(MalformedRecord):
+        _merged(winner, _manifest(QA))
+
+
+def test_a_list_that_would_change_its_neighbour_is_not_put_in() -> None:
+    """A block that keeps its line breaks would take the one before the new key for its own."""
+    winner = (HEAD + TAIL + "purpose: |+\n  x\n").replace("purpose: fleet-run\n", "").encode()
+    with pytest.raises(MalformedRecord, match="changing more"):
+        _merged(winner, _manifest(QA))
+
+
+def test_a_newer_manifest_is_not_merged() -> None:
+    """Its version is known, its list is nobody's business."""
+    newer = _manifest(QA).replace(b"v: 2", b"v: 3")
+    assert channel_manifests.parse_channel(newer).is_newer
+    assert entries(newer) is None
+    assert channel_manifests.version_of(newer.replace(b"working", b"dreaming")) == 3
+    assert not channel_manifests.parse_channel(_manifest(QA)).is_newer
+
+
+def test_an_unreadable_manifest_is_not_merged() -> None:
+    """Neither is one that mur could not read, or that hides something."""
+    for data in (b"- 1\n", b"", b"\xff", _manifest(QA).replace(b"owner\n", b"Owner\n"), HEAD.encode()):
+        assert entries(data) is None
+
+
+def test_digest_does_not_change_when_mur_spells_anew() -> None:
+    """The text that mur makes of its own manifest has the same digest, whoever laid it out first."""
+    canonical = channel_manifests.parse_channel(_manifest(QA)).canonical_yaml
+    shuffled = "\n".join(
+        reversed(canonical.replace("title: 'fleet: dev'", 'title: "fleet: dev"').splitlines()[:3])
+    )
+    rest = "\n".join(canonical.splitlines()[3:])
+    again = f"{shuffled}\n{rest}\n# end\n".encode()
+    assert channel_manifests.content_digest(again) == channel_manifests.content_digest(canonical.encode())
+    other = canonical.replace("working", "stale")
+    assert channel_manifests.content_digest(other.encode()) != channel_manifests.content_digest(
+        canonical.encode()
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"v: 2", b"v: -2"),
+        (b"v: 2", b"v: 2.0"),
+        (b"v: 2", b"v: [2]"),
+        (b"v: 2", b"v: 2\nv: 2"),
+        (b"state: working", b"state: {working: }"),
+        (b"name: me}", b"name: 7}"),
+        (b"name: me}", b"name: true}"),
+        (b"kind: agent", b"kind: [agent]"),
+        (b"joined_at: 2026-06-16T00:00:02Z", b"joined_at: 2026-06-16"),
+        (b"participants:", b"participants: x\nothers:"),
+    ],
+)
+def test_what_mur_refuses_is_malformed(old: bytes, new: bytes) -> None:
+    """Types count where mur's reader counts them: an actor's name is no number, even in YAML."""
+    data = _manifest(QA)
+    assert old in data
+    with pytest.raises(MalformedRecord):
+        channel_manifests.parse_channel(data.replace(old, new))
+
+
+def test_what_mur_takes_is_read() -> None:
+    """Any scalar is a string where a string is wanted, and integers come in four bases."""
+    data = _manifest(QA).replace(b"v: 2", b"v: 0x2").replace(b"id: c1", b"id: 007").replace(b"me}", b"'7'}")
+    channel = channel_manifests.parse_channel(data)
+    assert (channel.v, channel.id, channel.owner) == (2, "007", Human("7"))
+    assert channel.updated_at.nanos == 123456789
