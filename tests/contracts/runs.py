@@ -282,6 +282,17 @@ class RunStoreContract(ABC):
         assert (store.list_logs_by_run("a"), len(store.list_logs_by_run("c"))) == ([], 1)
         assert store.count_runs_filtered(ALL) == store.count_runs_by_skill("deploy", True) == 1
 
+    def test_a_purge_counts_top_level_and_children_apart(self, store: RunStore) -> None:
+        """Every sum is right afterwards, whatever it is over."""
+        done(store, "old", 1, caller_id="me")
+        done(store, "child", 1, "error", parent_run_id="old")
+        done(store, "new", 5, parent_run_id="old")
+        assert store.purge_older_than(5) == 2
+        for wanted, left in (({}, 1), ({"top_level_only": True}, 0), ({"caller_id": "me"}, 0)):
+            assert store.count_runs_filtered(RunFilter(**wanted)) == left
+        begin(store, "newer", 6, caller_id="me")
+        assert store.count_runs_filtered(RunFilter(caller_id="me", top_level_only=True)) == 1
+
     def test_a_purge_by_number_keeps_the_newest(self, store: RunStore) -> None:
         """Among equal starts the order of listings decides."""
         for run_id, at in (("a", 1), ("b", 2), ("c", 2), ("d", 3)):
@@ -394,6 +405,12 @@ class RunStoreContract(ABC):
         for question in questions:
             with pytest.raises(MalformedRecord):
                 question()
+
+    def test_times_that_no_database_takes_are_refused_alike(self, store: RunStore) -> None:
+        """Beyond 63 bits."""
+        for question in (store.purge_older_than, lambda time: store.list_finished_runs_before(time, 1)):
+            with pytest.raises(MalformedRecord):
+                question(2**63)
 
     def test_long_names_and_texts_are_kept(self, store: RunStore) -> None:
         """Names up to their limit, everything else of any length."""

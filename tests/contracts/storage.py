@@ -67,7 +67,8 @@ def version(
     """A version of a register as that device would author it."""
     micros = int(at * 1e6)
     stamp = Stamp(micros, micros, device, register.digest_of(value))
-    return register.encode(Version(Dot(device, n), vector or {}, stamp, value))
+    number = max([n, *(vector or {}).values()])  # an author counts on from what it covers
+    return register.encode(Version(Dot(device, number), vector or {}, stamp, value))
 
 
 def members(storage: Storage) -> list[Item]:
@@ -363,8 +364,8 @@ class StorageContract:
 
     def test_highest_dot_of_others(self, site):
         """The highest number known of any device, from versions and from their vectors."""
-        give(site.storage, MANIFEST, version(PEER, 7, b"x: 1\n", vector={OTHER: 12}))
-        assert site.storage.highest_dot(PEER) == 7
+        give(site.storage, MANIFEST, version(PEER, 17, b"x: 1\n", vector={OTHER: 12}))
+        assert site.storage.highest_dot(PEER) == 17
         assert site.storage.highest_dot(OTHER) == 12
         assert site.storage.highest_dot(device_id("z")) == 0
 

@@ -56,9 +56,9 @@ class PostgresServer:
         options = " ".join(f"-c {setting}" for setting in self._settings)
         self._control("-o", options, "-l", f"{self._directory}/log", "start")
 
-    def stop(self) -> None:
-        """As in a crash: connections break, what was not committed is gone."""
-        self._control("-m", "immediate", "stop")
+    def stop(self, mode: str = "fast") -> None:
+        """Break all connections and end; "immediate" is a crash, which forgets what fsync would keep."""
+        self._control("-m", mode, "stop")
 
     def create_database(self) -> str:
         """The URL of a new, empty database."""
@@ -117,7 +117,7 @@ def running_server(settings: Sequence[str] = SETTINGS) -> Iterator[PostgresServe
         try:
             yield server
         finally:
-            server.stop()
+            server.stop("immediate")
 
 
 @pytest.fixture(scope="session")

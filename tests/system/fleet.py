@@ -176,7 +176,13 @@ class Laptop:
         options = {"capture_output": True, "timeout": 60, **options}
         if "input" not in options:
             options["stdin"] = subprocess.DEVNULL
-        return subprocess.run([COMMAND, *arguments], env=self.environ, text=True, check=False, **options)
+        return subprocess.run(
+            self.command(*arguments), env=self.environ, text=True, check=False, **options
+        )
+
+    def command(self, *arguments: str) -> list[str]:
+        """A command line of the installed command."""
+        return [COMMAND, *arguments]
 
     def documents(self, *arguments: str, code: int = 0, **options: Any) -> list[Document]:
         """The documents that a command prints, one a line; it must end with `code`."""

@@ -26,7 +26,7 @@ from fleetsync.devices import notary
 from fleetsync.devices.identity import Identity
 from fleetsync.devices.notes import PeerNote
 from fleetsync.devices.trust import Fleet
-from fleetsync.errors import BrokenConfig, NotFound, UserError
+from fleetsync.errors import BrokenConfig, NotFound, NotTrusted, UserError
 from fleetsync.ports import Alert
 from fleetsync.records.names import DeviceId, ReplicaPath, require_name
 from fleetsync.replica.replica import Replica
@@ -156,7 +156,9 @@ class House:
         self._roster.met(device, host)
 
     def _connect(self, device: DeviceId) -> Peer:
-        certificate = self._fleet.trusted()[device]
+        certificate = self._fleet.trusted().get(device)
+        if certificate is None:
+            raise NotTrusted(f"{device} is not trusted any more")
         return HttpPeer(
             certificate,
             self._identity,
@@ -228,7 +230,7 @@ class House:
         """See `Daemon.remove`."""
         device = self._fleet.find(peer).device
         document = await self._peer_document(device)
-        sign = notary.signer(await anyio.to_thread.run_sync(self._identity.key_path.read_bytes))
+        sign = notary.signer(await anyio.to_thread.run_sync(self._identity.key))
         await anyio.to_thread.run_sync(self._fleet.remove, device, sign)
         await self._trust_changed()
         return document

@@ -106,6 +106,7 @@ def _rebuild_alone(session: Session, skill: str) -> None:
     import secrets
     import time
 
+    from fleetsync import datasets
     from fleetsync.cli.reading import skill_directory
     from fleetsync.files import Folder, ensure_private_dir, flocked
     from fleetsync.records import timestamps
@@ -114,7 +115,7 @@ def _rebuild_alone(session: Session, skill: str) -> None:
 
     state_dir = session.state_path()
     path = f"{skill_directory(skill)}/events.jsonl"
-    lines = [event.line for event in _events(session, path)]
+    lines = {datasets.identify(path, event.line).id: event.line for event in _events(session, path)}
     ensure_private_dir(state_dir)
     with Folder.open(state_dir) as state:
         lock = state.open_file("lock", os.O_RDWR | os.O_CREAT)

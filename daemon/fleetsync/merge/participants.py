@@ -36,6 +36,6 @@ def unite(lists: Iterable[Sequence[M]]) -> list[M]:
     winners = None
     for entries in lists:
         known = {entry.actor for entry in found}
-        found += [entry for entry in entries ]
+        found += [entry for entry in entries if entry.actor not in known]
         winners = len(found) if winners is None else winners
     return found if len(found) == winners else sorted(found, key=lambda entry: entry.order)

@@ -18,7 +18,8 @@ from fleetsync.errors import MalformedRecord
 
 GONE_DIGEST = b""
 MAX_VECTOR = 256
-MAX_NUMBER = 2**63 - 1
+MAX_NUMBER = 2**53 - 1
+"""Of numbers and times, µs: the year 2255."""
 
 
 class Dot(msgspec.Struct, frozen=True, array_like=True, order=True):
@@ -88,8 +89,8 @@ def decode(body: bytes) -> Version:
         raise MalformedRecord("not a register version: a number is out of range")
     if version.stamp.digest != digest_of(version.value) or version.stamp.device != version.dot.device:
         raise MalformedRecord("not a register version: the stamp does not fit the value")
-    if covers(version, version):
-        raise MalformedRecord("not a register version: it covers itself")
+    if covers(version, version) or any(n > version.dot.n for n in version.vector.values()):
+        raise MalformedRecord("not a register version: it covers itself, or what came after it")
     return version
 
 

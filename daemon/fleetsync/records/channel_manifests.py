@@ -153,7 +153,7 @@ class Plain(msgspec.Struct, frozen=True):
 
 
 Value: TypeAlias = Any
-"""`Json`, or out of YAML also `Plain`, at any depth."""
+"""`Json`; out of YAML with `Plain` for plain scalars, and with tuples for lists, at any depth."""
 
 
 def parse_channel(data: bytes) -> Channel:
@@ -176,7 +176,7 @@ def _value(node: Node) -> Value:
         return Plain(node.text) if node.plain else node.text
     if isinstance(node, Mapping):
         return Object(tuple((key.text, _value(value)) for key, value in node.members))
-    return [_value(item) for item in node.items]
+    return tuple(_value(item) for item in node.items)
 
 
 def _channel(value: Value) -> Channel:
@@ -207,9 +207,14 @@ def _participant(value: Value) -> Participant:
 
 
 def _members(value: Value, names: Sequence[str]) -> dict[str, Value]:
-    """The members of these names, each at most once; nothing at all in YAML is an empty mapping."""
+    """The members of these names, each at most once.
+
+    Nothing at all in YAML is an empty mapping; in JSON an array may list the members in mur's order.
+    """
     if value == Plain(""):
         return {}
+    if isinstance(value, list) and len(value) <= len(names):
+        return dict(zip(names, value, strict=False))
     if not isinstance(value, Object):
         raise MalformedRecord("the manifest has something else where an object belongs")
     known = [member for member in value.members if member[0] in names]
@@ -218,12 +223,12 @@ def _members(value: Value, names: Sequence[str]) -> dict[str, Value]:
     return dict(known)
 
 
-def _items(fields: dict[str, Value], name: str) -> list[Value]:
+def _items(fields: dict[str, Value], name: str) -> Sequence[Value]:
     """The items of a list that may be missing; nothing at all in YAML is an empty list."""
     value = fields.get(name, [])
     if value == Plain(""):
         return []
-    if not isinstance(value, list):
+    if not isinstance(value, list | tuple):
         raise MalformedRecord(f"{name} is no list")
     return value
 
@@ -275,7 +280,7 @@ def _actor(fields: dict[str, Value], name: str) -> Actor:
 def _typed(value: Value, *, is_word: bool = False) -> Json:
     if isinstance(value, Plain):
         return value.text if is_word else yamlscalars.meaning(value.text)
-    if isinstance(value, list):
+    if isinstance(value, tuple):
         return [_typed(item, is_word=at == 0) for at, item in enumerate(value)]
     return cast(Json, value)
 

@@ -86,13 +86,13 @@ def decide(experiences: Sequence[Experience], stream: str, standing: Standing, r
         elif identity in lines:
             continue
         else:
+            lines.add(identity)
             known = contents.setdefault(experience.event_id, set())
             verdict = _verdict(experience, identity, stream, known)
             known.add((stream, experience.content))
             intake.taken.append(verdict)
             if verdict.repeat:
                 continue
-        lines.add(identity)
         _move(intake.artifacts, experience.movement, rules)
     return intake
 

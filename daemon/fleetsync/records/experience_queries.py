@@ -91,6 +91,26 @@ class Span(NamedTuple):
         )
 
 
+RELATING = ("correlation_id", "proposal_id", "trace_link_id")
+"""What an event without a chain id shares with the chain that it belongs to."""
+
+
+def cursor_text(epoch: str, position: int) -> str:
+    """A place in a ledger as text; an epoch begins when a ledger is built anew."""
+    return f"{epoch}:{position}"
+
+
+def read_cursor(text: str, epoch: str) -> int:
+    """The position in a cursor; raises `InvalidQuery` for one of another epoch."""
+    given, _, position = text.partition(":")
+    if given != epoch or not position.isdecimal() or len(position) > 18:
+        raise InvalidQuery(
+            f"{text[:80]!r} is no cursor of this ledger, or of one that was built anew since",
+            next_step="ask from the beginning, or go on from an event id",
+        )
+    return int(position)
+
+
 def query_document(query: EventQuery) -> dict[str, Any]:
     """The question as the reference reads it: its six conditions, `kinds` also when it is empty."""
     asked = query.time_range

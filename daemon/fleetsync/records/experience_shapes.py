@@ -9,7 +9,6 @@ It refuses to know any particular type. Implements docs/experience.md, "Shapes" 
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import cached_property, lru_cache
@@ -20,7 +19,18 @@ import msgspec
 
 from fleetsync.errors import MalformedRecord
 from fleetsync.records import strictjson
-from fleetsync.records.strictjson import Json, Number, Object, print_f64, print_string
+from fleetsync.records.experience_json import (
+    canonical_f64,
+    canonical_json,
+    finite,
+    member,
+    narrow,
+    plain,
+    print_f32,
+    print_json,
+    refuse,
+)
+from fleetsync.records.strictjson import Json, Object, print_f64, print_string
 
 _U64 = 2**64
 
@@ -46,11 +56,11 @@ class Text:
 
     def read(self, value: Json) -> str:
         """See `Shape.read`."""
-        return value if isinstance(value, str) else _refuse("a string", value)
+        return value if isinstance(value, str) else refuse("a string", value)
 
     def write(self, value: Any) -> str:
         """See `Shape.write`."""
-        return print_string(value) if isinstance(value, str) else _refuse("a string", value)
+        return print_string(value) if isinstance(value, str) else refuse("a string", value)
 
     def canonical(self, value: Json) -> str:
         """See `Shape.canonical`."""
@@ -62,11 +72,11 @@ class Truth:
 
     def read(self, value: Json) -> bool:
         """See `Shape.read`."""
-        return value if isinstance(value, bool) else _refuse("true or false", value)
+        return value if isinstance(value, bool) else refuse("true or false", value)
 
     def write(self, value: Any) -> str:
         """See `Shape.write`."""
-        return ("true" if value else "false") if isinstance(value, bool) else _refuse("true or false", value)
+        return ("true" if value else "false") if isinstance(value, bool) else refuse("true or false", value)
 
     def canonical(self, value: Json) -> str:
         """See `Shape.canonical`."""
@@ -79,12 +89,12 @@ class Whole:
     def read(self, value: Json) -> int:
         """See `Shape.read`."""
         found = strictjson.as_u64(value)
-        return _refuse("a whole number below 2^64", value) if found is None else found
+        return refuse("a whole number below 2^64", value) if found is None else found
 
     def write(self, value: Any) -> str:
         """See `Shape.write`; True is no number."""
         fits = type(value) is int and 0 <= value < _U64
-        return str(value) if fits else _refuse("a whole number below 2^64", value)
+        return str(value) if fits else refuse("a whole number below 2^64", value)
 
     def canonical(self, value: Json) -> str:
         """See `Shape.canonical`."""
@@ -97,11 +107,11 @@ class Real:
     def read(self, value: Json) -> float:
         """See `Shape.read`."""
         found = strictjson.as_f64(value)
-        return _refuse("a number", value) if found is None else found
+        return refuse("a number", value) if found is None else found
 
     def write(self, value: Any) -> str:
         """See `Shape.write`."""
-        return print_f64(_finite(value))
+        return print_f64(finite(value))
 
     def canonical(self, value: Json) -> str:
         """See `Shape.canonical`."""
@@ -113,11 +123,11 @@ class Single:
 
     def read(self, value: Json) -> float:
         """See `Shape.read`; beyond the range of f32 is refused: it would be written as null."""
-        return _narrow(Real().read(value))
+        return narrow(Real().read(value))
 
     def write(self, value: Any) -> str:
         """See `Shape.write`."""
-        return print_f32(_narrow(_finite(value)))
+        return print_f32(narrow(finite(value)))
 
     def canonical(self, value: Json) -> str:
         """See `Shape.canonical`."""
@@ -134,13 +144,13 @@ class Choice:
         """See `Shape.read`."""
         word = _unit(value)
         if word is None or word not in self.words.__members__.values():
-            return _refuse(f"one of {', '.join(self.words)}", value)
+            return refuse(f"one of {', '.join(self.words)}", value)
         return self.words(word)
 
     def write(self, value: Any) -> str:
         """See `Shape.write`; the word itself is taken too."""
         if not isinstance(value, str) or value not in self.words.__members__.values():
-            return _refuse(f"one of {', '.join(self.words)}", value)
+            return refuse(f"one of {', '.join(self.words)}", value)
         return f'"{value}"'
 
     def canonical(self, value: Json) -> str:
@@ -157,7 +167,7 @@ class Anything:
 
     def write(self, value: Any) -> str:
         """See `Shape.write`."""
-        return _print(value, strictjson.MAX_DEPTH)
+        return print_json(value)
 
     def canonical(self, value: Json) -> str:
         """See `Shape.canonical`."""
@@ -194,20 +204,18 @@ class Sequence:
 
     def read(self, value: Json) -> tuple[Any, ...]:
         """See `Shape.read`."""
-        return (
-            tuple(map(self.inner.read, value)) if isinstance(value, list) else _refuse("a list", value)
-        )
+        return tuple(map(self.inner.read, value)) if isinstance(value, list) else refuse("a list", value)
 
     def write(self, value: Any) -> str:
         """See `Shape.write`."""
         if not isinstance(value, list | tuple):
-            return _refuse("a list", value)
+            return refuse("a list", value)
         return f"[{','.join(map(self.inner.write, value))}]"
 
     def canonical(self, value: Json) -> str:
         """See `Shape.canonical`."""
         if not isinstance(value, list):
-            return _refuse("a list", value)
+            return refuse("a list", value)
         return f"[{','.join(_canonical_or_free(self.inner, each) for each in value)}]"
 
 
@@ -221,21 +229,23 @@ class Table:
     def read(self, value: Json) -> dict[Any, Any]:
         """See `Shape.read`."""
         if not isinstance(value, Object):
-            return _refuse("an object", value)
+            return refuse("an object", value)
         return {self.keys.read(key): self.inner.read(each) for key, each in value.members}
 
     def write(self, value: Any) -> str:
         """See `Shape.write`."""
         if not isinstance(value, Mapping):
-            return _refuse("an object", value)
+            return refuse("an object", value)
         return "{" + ",".join(f"{self.keys.write(k)}:{self.inner.write(v)}" for k, v in value.items()) + "}"
 
     def canonical(self, value: Json) -> str:
         """See `Shape.canonical`."""
         if not isinstance(value, Object):
-            return _refuse("an object", value)
+            return refuse("an object", value)
         members = sorted(dict(value.members).items())
-        return "{" + ",".join(f"{print_string(k)}:{_canonical_or_free(self.inner, v)}" for k, v in members) + "}"
+        return (
+            "{" + ",".join(f"{print_string(k)}:{_canonical_or_free(self.inner, v)}" for k, v in members) + "}"
+        )
 
 
 class _Field(msgspec.Struct, frozen=True):
@@ -265,7 +275,7 @@ class Fields:
     def written(self, value: Any) -> list[str]:
         """`"name":value` for each field."""
         if type(value) is not self.kind:
-            return _refuse(f"a {self.kind.__name__}", value)
+            return refuse(f"a {self.kind.__name__}", value)
         return [f'"{field.name}":{self._write(field, value)}' for field in self._fields]
 
     def canonical(self, value: Json) -> str:
@@ -281,7 +291,7 @@ class Fields:
 
     def _members(self, value: Json) -> dict[str, Json]:
         if not isinstance(value, Object):
-            return _refuse("an object", value)
+            return refuse("an object", value)
         members = dict(value.members)
         if len(members) != len(value.members):
             names = [name for name, _ in value.members]
@@ -374,7 +384,7 @@ class Wrapped:
 
     def _content(self, value: Json) -> Json:
         found = member(value, self.content)
-        return found if isinstance(found, Object) else _refuse(f"an object as {self.content}", found)
+        return found if isinstance(found, Object) else refuse(f"an object as {self.content}", found)
 
 
 # --- from annotations to shapes ----------------------------------------------------------------------
@@ -412,100 +422,10 @@ def _field(attribute: str, name: str, annotation: Any, default: Any) -> _Field:
     shape = shape_of(annotation)
     marks = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
     if ABSENT_TAKES_DEFAULT in marks:
-        return _Field(attribute, name, shape, shape.canonical(strictjson.parse(shape.write(default).encode())), default)
+        return _Field(
+            attribute, name, shape, shape.canonical(strictjson.parse(shape.write(default).encode())), default
+        )
     return _Field(attribute, name, shape, "null" if isinstance(shape, Maybe) else None, None)
-
-
-# --- numbers -----------------------------------------------------------------------------------------
-
-SIGNIFICANT = 15
-"""Digits of an f64 that count: the reference's parser moves others by one or two units."""
-
-
-def canonical_f64(value: float) -> str:
-    """Equal for what one f64 may have become in another reader."""
-    text = f"{value:.{SIGNIFICANT}g}"
-    return "0" if text == "-0" else text
-
-
-def print_f32(value: float) -> str:
-    """The shortest digits that give this f32 back; plain from 1e-6 to below 1e13, else `1e+13`."""
-    if value == 0:
-        return "-0.0" if str(value).startswith("-") else "0.0"
-    text = next(text for digits in range(9) if _narrow(float(text := f"{value:.{digits}e}")) == value)
-    mantissa, exponent = text.split("e")
-    if not -6 <= int(exponent) <= 12:
-        return f"{mantissa}e{int(exponent):+d}"
-    digits = len(mantissa.lstrip("-").replace(".", ""))
-    places = max(digits - 1 - int(exponent), 1)
-    return f"{float(text):.{places}f}"
-
-
-def _narrow(value: float) -> float:
-    try:
-        narrow: float = struct.unpack("<f", struct.pack("<f", value))[0]
-    except OverflowError:
-        raise MalformedRecord(f"{value} is out of the range of f32") from None
-    return narrow
-
-
-def _finite(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return _refuse("a number", value)
-    number = float(value)
-    if number != number or number in (float("inf"), float("-inf")):
-        return _refuse("a finite number", value)
-    return number
-
-
-# --- any JSON ------------------------------------------------------------------------------------------
-
-
-def plain(value: Json) -> Any:
-    """The value as Python has it; of two equal keys the last counts."""
-    if isinstance(value, Number):
-        return value.value
-    if isinstance(value, list):
-        return [plain(each) for each in value]
-    return {name: plain(each) for name, each in value.members} if isinstance(value, Object) else value
-
-
-def canonical_json(value: Json) -> str:
-    """The canonical text of JSON of no known type: keys sorted, of two equal ones the last."""
-    if isinstance(value, Object):
-        members = sorted(dict(value.members).items())
-        return "{" + ",".join(f"{print_string(k)}:{canonical_json(v)}" for k, v in members) + "}"
-    if isinstance(value, list):
-        return f"[{','.join(map(canonical_json, value))}]"
-    if isinstance(value, Number):
-        return str(value.value) if isinstance(value.value, int) else f"{canonical_f64(value.value)}f"
-    return print_string(value) if isinstance(value, str) else {None: "null", True: "true", False: "false"}[value]
-
-
-def member(value: Json, wanted: str) -> Json:
-    """The member of that name, None if there is none; raises `MalformedRecord` if it is there twice."""
-    found = [each for name, each in value.members if name == wanted] if isinstance(value, Object) else []
-    if len(found) > 1:
-        raise MalformedRecord(f"{wanted} is there twice")
-    return found[0] if found else None
-
-
-def _print(value: Any, depth: int) -> str:
-    if depth < 0:
-        raise MalformedRecord("nested too deeply")
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, str):
-        return print_string(value)
-    if isinstance(value, int):
-        return str(value) if -(2**63) <= value < _U64 else _refuse("a number of 64 bits", value)
-    if isinstance(value, float):
-        return print_f64(_finite(value))
-    if isinstance(value, list | tuple):
-        return f"[{','.join(_print(each, depth - 1) for each in value)}]"
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{_SCALARS[str].write(k)}:{_print(v, depth - 1)}" for k, v in value.items()) + "}"
-    return _refuse("JSON", value)
 
 
 def _canonical_or_free(shape: Shape, value: Json) -> str:
@@ -525,22 +445,10 @@ def _unit(value: Json) -> str | None:
 def _kind_of(kinds: dict[str, type[msgspec.Struct]], value: Json) -> type[msgspec.Struct]:
     tag = member(value, "type")
     if not isinstance(tag, str) or tag not in kinds:
-        return _refuse(f"one of {', '.join(kinds)} as type", tag)
+        return refuse(f"one of {', '.join(kinds)} as type", tag)
     return kinds[tag]
 
 
 def _tag_of(kinds: dict[str, type[msgspec.Struct]], value: Any) -> str:
     tag = next((name for name, kind in kinds.items() if type(value) is kind), None)
-    return _refuse(f"one of {', '.join(kinds)}", value) if tag is None else tag
-
-
-def _refuse(wanted: str, value: object) -> Any:
-    raise MalformedRecord(f"{wanted} is wanted, not {_shown(value)}")
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, Number):
-        return value.lexeme[:40]
-    if isinstance(value, Object):
-        return "an object"
-    return "null" if value is None else repr(value)[:60]
+    return refuse(f"one of {', '.join(kinds)}", value) if tag is None else tag

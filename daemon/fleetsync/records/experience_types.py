@@ -113,7 +113,7 @@ class StopReason(StrEnum):
     REACHED_TOP_K = "ReachedTopK"
     BUDGET_EXHAUSTED = "BudgetExhausted"
     BELOW_THRESHOLD = "BelowThreshold"
-    TOKEN_LIMIT_REACHED = "TokenLimitReached"
+    TOKEN_LIMIT_REACHED = "TokenLimitReached"  # noqa: S105 - a word of the format
     LATENCY_EXCEEDED = "LatencyExceeded"
     EMBEDDER_NOT_DETERMINISTIC = "EmbedderNotDeterministic"
     TENANT_SCOPE_MISSING = "TenantScopeMissing"

@@ -18,7 +18,8 @@ import msgspec
 from fleetsync.errors import InvalidQuery, MalformedRecord
 from fleetsync.records import strictjson, timestamps
 from fleetsync.records.artifacts import Movement
-from fleetsync.records.experience_shapes import canonical_json, fields_of, member, shape_of
+from fleetsync.records.experience_json import canonical_json, member
+from fleetsync.records.experience_shapes import fields_of, shape_of
 from fleetsync.records.experience_types import (
     KINDS,
     RENAMED,
@@ -249,7 +250,7 @@ def _movement(kind: str, data: Json, tenant: str | None, occurred_at: str) -> Mo
 def _transition(data: Json, tenant: str | None, occurred_at: str) -> Movement:
     event = member(data, "event")
     return Movement(
-        tenant or _optional(event, "tenant_id"),
+        tenant or _optional(event, "tenant_id") or None,
         _required(data, "artifact_id"),
         _KIND.canonical(member(data, "artifact_kind")),
         _STATE.read(member(event, "from_state")),
@@ -261,7 +262,7 @@ def _transition(data: Json, tenant: str | None, occurred_at: str) -> Movement:
 def _rollback(data: Json, tenant: str | None, occurred_at: str) -> Movement:
     record = member(data, "rollback")
     return Movement(
-        tenant or _optional(record, "tenant_id"),
+        tenant or _optional(record, "tenant_id") or None,
         _required(record, "artifact_id"),
         None,
         _STATE.read(member(record, "previous_state")),

@@ -195,7 +195,7 @@ class _Builder:
         if isinstance(event, yaml.NodeEvent) and event.anchor is not None:
             self._note(event, "an anchor or an alias")
         if isinstance(event, yaml.AliasEvent):
-            self._add(Scalar(event.anchor, False, True, Span(event.start_mark.index, _end(event))))
+            self._add(_alias(event))
         elif isinstance(event, yaml.ScalarEvent):
             if event.tag not in (None, _STRING_TAG):
                 self._note(event, "a tag")
@@ -233,6 +233,10 @@ class _Builder:
 def _end(event: Any) -> int:
     index: int = event.end_mark.index
     return index
+
+
+def _alias(event: Any) -> Scalar:
+    return Scalar(event.anchor, plain=False, tagged=True, span=Span(event.start_mark.index, _end(event)))
 
 
 def _scalar(event: Any) -> Scalar:

@@ -20,13 +20,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+
+import msgspec
 
 from fleetsync.errors import MalformedRecord
 from fleetsync.files import Folder, flocked
 from fleetsync.merge import counters
 from fleetsync.records import manifests, skills, stats
+from fleetsync.records.skills import SkillEvent
 from fleetsync.records.stats import SkillStats
 from fleetsync.records.timestamps import Timestamp
 from fleetsync.replica.journal import Count, Journal
@@ -71,8 +74,7 @@ class Counting:
             self._journal.finish_append(path)
             return
         base = current or self._fresh(folder)
-        events = [skills.parse_event(line) for line in lines.values()]
-        after = counters.apply_new_events_to_stats(base, events)
+        after = _with_events(base, lines.values())
         self._put_in_place(folder, path, after, list(lines))
 
     def _put_in_place(self, folder: Folder, path: str, after: SkillStats, ids: list[bytes]) -> None:
@@ -126,7 +128,10 @@ class Counting:
             return
 
     def reset(self, root: Folder, path: str, manifest: bytes) -> None:
-        """A peer's manifest was applied: do what mur does when the digest changes. Idempotent."""
+        """A peer's manifest was applied: do what mur does when the digest changes. Idempotent.
+
+        Raises `LockBusy`, `MalformedRecord` (stats.json cannot be read): to be done again later.
+        """
         directory, _, _ = path.rpartition("/")
         with root.enter(directory) as folder:
             if folder.status(STATS) is None:
@@ -135,10 +140,7 @@ class Counting:
                 self._reset_in(folder, path, manifest)
 
     def _reset_in(self, folder: Folder, path: str, manifest: bytes) -> None:
-        try:
-            current = _load(folder)
-        except MalformedRecord:
-            return
+        current = _load(folder)
         digest = hashlib.sha256(manifest).hexdigest()
         if current is None or not stats.is_stale(current, digest):
             return
@@ -146,16 +148,19 @@ class Counting:
         after = stats.reset_for_new_manifest(current, version=version, digest=digest, now=self._now())
         self._put_in_place(folder, path, after, [])
 
-    def rebuild(self, root: Folder, path: str, lines: Iterable[bytes]) -> SkillStats:
-        """`fleetsync stats --rebuild`: the counters become the fold of the whole log.
+    def rebuild(self, root: Folder, path: str, lines: Mapping[bytes, bytes]) -> SkillStats:
+        """`fleetsync stats --rebuild`: the counters become the fold of the log, given by id.
 
-        Raises `MalformedRecord` when stats.json cannot be read (it is left alone).
+        Peers' lines that do not stand in it now will be counted when they do. Raises
+        `MalformedRecord` when stats.json cannot be read (it is left alone).
         """
         directory, _, _ = path.rpartition("/")
         with root.enter(directory) as folder, _locked(folder):
             base = _load(folder) or self._fresh(folder)
-            after = counters.with_fold(base, counters.fold(skills.parse_event(line) for line in lines))
-            self._put_in_place(folder, path, after, self._journal.foreign(path))
+            after = counters.with_fold(base, counters.fold(_events(lines.values())))
+            foreign = self._journal.foreign(path)
+            self._journal.uncount(path, [identity for identity in foreign if identity not in lines])
+            self._put_in_place(folder, path, after, [identity for identity in foreign if identity in lines])
         return after
 
     def _fresh(self, folder: Folder) -> SkillStats:
@@ -163,6 +168,22 @@ class Counting:
         name = folder.label.rpartition("/")[2]
         digest = hashlib.sha256(manifest).hexdigest()
         return stats.new(name, _version_of(manifest) or "0.0.0", digest, self._now())
+
+
+def _events(lines: Iterable[bytes]) -> list[SkillEvent]:
+    """The events that mur would count, in the order of a merged log; other kinds count nothing."""
+    events = (skills.read_event(line) for line in lines)
+    known = [event for event in events if isinstance(event, SkillEvent)]
+    return sorted(known, key=lambda event: event.order)
+
+
+def _with_events(base: SkillStats, lines: Iterable[bytes]) -> SkillStats:
+    """As mur adds events; but the first success is the earliest, in whatever order lines arrive."""
+    events = _events(lines)
+    after = counters.apply_new_events_to_stats(base, events)
+    wins = [event.ts for event in events if event.outcome == "success"]
+    known = [ts for ts in (*wins, base.first_successful_use_at) if ts is not None]
+    return msgspec.structs.replace(after, first_successful_use_at=min(known, default=None))
 
 
 @contextmanager

@@ -59,13 +59,13 @@ class History:
         raise NotFound(f"history has no{wanted} of {path}", next_step="run `fleetsync history`")
 
     def purge(self, keep: int, max_age: int) -> None:
-        """Forget all but the newest `keep` values of each path, and what is older than `max_age` µs."""
+        """Forget what is older than `max_age` µs, if `keep` newer values of its path exist."""
         seen: dict[str, int] = {}
         dropped: list[int] = []
         horizon = self._now() - max_age
         for entry in self._journal.history():
             seen[entry.path] = seen.get(entry.path, 0) + 1
-            if seen[entry.path] > keep or entry.at < horizon:
+            if seen[entry.path] > keep and entry.at < horizon:
                 dropped.append(entry.version)
         self._journal.remove_history(dropped)
         self._sweep()

@@ -28,6 +28,7 @@ CREATE TABLE versions (id BLOB PRIMARY KEY, path TEXT NOT NULL, body BLOB NOT NU
 CREATE INDEX versions_by_path ON versions (path);
 CREATE TABLE registers (path TEXT PRIMARY KEY, digest BLOB NOT NULL, device INTEGER, inode INTEGER,
     size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER) WITHOUT ROWID;
+CREATE TABLE resets (path TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE superseded (path TEXT NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (path, digest)) WITHOUT ROWID;
 CREATE TABLE trashing (token TEXT PRIMARY KEY, unit TEXT NOT NULL, since INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE parked (id BLOB PRIMARY KEY, path TEXT NOT NULL, ts INTEGER NOT NULL, body BLOB NOT NULL,
@@ -155,6 +156,8 @@ class Journal:
             db.execute("PRAGMA synchronous = FULL")
             _migrate(db, path)
             path.chmod(0o600)
+        except sqlite3.OperationalError as error:
+            raise StorageFailed(f"{path}: {error}") from error
         except sqlite3.DatabaseError as error:
             raise JournalDamaged(f"{path}: {error}") from error
         return cls(db)
@@ -185,11 +188,19 @@ class Journal:
                 raise JournalDamaged(f"journal.db: {error}") from error
             raise
 
+    def _query(self, sql: str, arguments: Sequence[object] = ()) -> sqlite3.Cursor:
+        try:
+            return self._db.execute(sql, arguments)
+        except sqlite3.OperationalError as error:
+            raise StorageFailed(f"journal.db: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise JournalDamaged(f"journal.db: {error}") from error
+
     # --- single values ---
 
     def get(self, name: str) -> bytes | None:
         """A named value."""
-        row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        row = self._query("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         return None if row is None else bytes(row[0])
 
     def put(self, name: str, value: bytes) -> None:
@@ -215,9 +226,7 @@ class Journal:
     def versions(self, path: str | None = None) -> list[StoredVersion]:
         """The members at one path, or all."""
         query = "SELECT id, path, body, origin FROM versions"
-        rows = (
-            self._db.execute(query) if path is None else self._db.execute(f"{query} WHERE path = ?", (path,))
-        )
+        rows = self._query(query) if path is None else self._query(f"{query} WHERE path = ?", (path,))
         return [StoredVersion(*row) for row in rows]
 
     def version(self, identity: bytes) -> StoredVersion | None:
@@ -242,7 +251,7 @@ class Journal:
 
     def register_files(self) -> dict[str, RegisterFile]:
         """All of them."""
-        rows = self._db.execute("SELECT path, digest, device, inode, size, mtime_ns, ctime_ns FROM registers")
+        rows = self._query("SELECT path, digest, device, inode, size, mtime_ns, ctime_ns FROM registers")
         return {r[0]: RegisterFile(r[1], None if r[2] is None else tuple(r[2:])) for r in rows}
 
     def set_register_file(self, path: str, file: RegisterFile) -> None:
@@ -267,7 +276,7 @@ class Journal:
     def was_superseded(self, path: str, digest: bytes) -> bool:
         """Whether this value was replaced by a newer one before."""
         query = "SELECT 1 FROM superseded WHERE path = ? AND digest = ?"
-        return self._db.execute(query, (path, digest)).fetchone() is not None
+        return self._query(query, (path, digest)).fetchone() is not None
 
     # --- parked lines ---
 
@@ -279,13 +288,13 @@ class Journal:
     def parked(self, path: str | None = None) -> list[ParkedLine]:
         """Parked lines of one path, or all, in key order."""
         where, arguments = ("", ()) if path is None else ("WHERE path = ?", (path,))
-        rows = self._db.execute(f"SELECT * FROM parked {where} ORDER BY path, ts, id", arguments)
+        rows = self._query(f"SELECT * FROM parked {where} ORDER BY path, ts, id", arguments)
         return [ParkedLine(*row) for row in rows]
 
     def parked_paths(self, *, without: str) -> dict[str, int]:
         """How many lines are parked, by path, less those with this reason."""
         query = "SELECT path, count(*) FROM parked WHERE reason != ? GROUP BY path"
-        return dict(self._db.execute(query, (without,)).fetchall())
+        return dict(self._query(query, (without,)).fetchall())
 
     def set_reason(self, ids: Iterable[bytes], reason: str) -> None:
         """Why these parked lines are parked, from now on."""
@@ -294,7 +303,7 @@ class Journal:
 
     def parked_bodies(self, ids: Sequence[bytes]) -> dict[bytes, bytes]:
         """The bodies of those of these ids that are parked."""
-        found = (self._db.execute("SELECT id, body FROM parked WHERE id = ?", (i,)).fetchone() for i in ids)
+        found = (self._query("SELECT id, body FROM parked WHERE id = ?", (i,)).fetchone() for i in ids)
         return {row[0]: row[1] for row in found if row is not None}
 
     def unpark(self, ids: Iterable[bytes]) -> None:
@@ -320,7 +329,7 @@ class Journal:
     def has_ledger(self, path: str) -> bool:
         """Whether any line of this path was ever noted."""
         return (
-            self._db.execute("SELECT 1 FROM ledger WHERE path = ? LIMIT 1", (self._name(path),)).fetchone()
+            self._query("SELECT 1 FROM ledger WHERE path = ? LIMIT 1", (self._name(path),)).fetchone()
             is not None
         )
 
@@ -333,7 +342,7 @@ class Journal:
 
     def pending(self, path: str) -> list[bytes]:
         """Ids from peers that are not counted yet."""
-        rows = self._db.execute("SELECT id FROM ledger WHERE path = ? AND counted = 0", (self._name(path),))
+        rows = self._query("SELECT id FROM ledger WHERE path = ? AND counted = 0", (self._name(path),))
         return [row[0] for row in rows]
 
     def pending_paths(self) -> dict[str, int]:
@@ -341,15 +350,15 @@ class Journal:
         query = (
             "SELECT name, count(*) FROM ledger JOIN names ON names.id = path WHERE counted = 0 GROUP BY path"
         )
-        return dict(self._db.execute(query).fetchall())
+        return dict(self._query(query).fetchall())
 
     def counted_paths(self) -> list[str]:
         """Logs into whose stats peers' lines have been counted."""
-        return [row[0] for row in self._db.execute("SELECT path FROM epochs")]
+        return [row[0] for row in self._query("SELECT path FROM epochs")]
 
     def foreign(self, path: str) -> list[bytes]:
         """All ids of a path that came from peers, counted or not."""
-        rows = self._db.execute("SELECT id FROM ledger WHERE path = ? AND origin != 0", (self._name(path),))
+        rows = self._query("SELECT id FROM ledger WHERE path = ? AND origin != 0", (self._name(path),))
         return [row[0] for row in rows]
 
     def forget(self, path: str, ids: Iterable[bytes]) -> None:
@@ -360,14 +369,32 @@ class Journal:
                 "DELETE FROM ledger WHERE path = ? AND id = ? AND counted = 0", [(place, i) for i in ids]
             )
 
-    def set_epoch(self, path: str, rebuilt: str | None) -> None:
-        """Remember the `rebuilt_from_trace_through` that stats.json carries now."""
+    def uncount(self, path: str, ids: Iterable[bytes]) -> None:
+        """These are not in stats.json any more."""
         with self.transaction():
-            self._db.execute("INSERT OR REPLACE INTO epochs VALUES (?, ?)", (path, rebuilt))
+            place = self._name(path)
+            self._db.executemany(
+                "UPDATE ledger SET counted = 0 WHERE path = ? AND id = ? AND origin != 0",
+                [(place, identity) for identity in ids],
+            )
+
+    def begin_reset(self, path: str) -> None:
+        """A peer's manifest is about to be applied: the counters beside it must be reset."""
+        with self.transaction():
+            self._db.execute("INSERT OR IGNORE INTO resets VALUES (?)", (path,))
+
+    def finish_reset(self, path: str) -> None:
+        """They have been."""
+        with self.transaction():
+            self._db.execute("DELETE FROM resets WHERE path = ?", (path,))
+
+    def resets(self) -> list[str]:
+        """Manifests whose counters still have to be reset."""
+        return [row[0] for row in self._query("SELECT path FROM resets ORDER BY path")]
 
     def epoch(self, path: str) -> tuple[str | None] | None:
         """(`rebuilt_from_trace_through`,) as last written here, None if never."""
-        row = self._db.execute("SELECT rebuilt FROM epochs WHERE path = ?", (path,)).fetchone()
+        row = self._query("SELECT rebuilt FROM epochs WHERE path = ?", (path,)).fetchone()
         return None if row is None else (row[0],)
 
     # --- intents of writes under way (replica/counting.py has the protocol) ---
@@ -389,7 +416,7 @@ class Journal:
 
     def appends(self) -> list[Append]:
         """All appends that were under way."""
-        rows = self._db.execute("SELECT * FROM appends ORDER BY path")
+        rows = self._query("SELECT * FROM appends ORDER BY path")
         return [Append(r[0], r[1], r[2], r[3], _IDS_DECODER.decode(r[4])) for r in rows]
 
     def begin_count(self, count: Count) -> None:
@@ -415,7 +442,7 @@ class Journal:
 
     def counts(self) -> list[Count]:
         """All counts that were under way."""
-        rows = self._db.execute("SELECT * FROM counts ORDER BY path")
+        rows = self._query("SELECT * FROM counts ORDER BY path")
         return [Count(r[0], _IDS_DECODER.decode(r[1]), r[2], r[3], r[4]) for r in rows]
 
     # --- swaps: register files being replaced (SEMANTICS §4.4) ---
@@ -432,7 +459,7 @@ class Journal:
 
     def swaps(self) -> list[Swap]:
         """All that are not finished, oldest first."""
-        return [Swap(*row) for row in self._db.execute("SELECT * FROM swaps ORDER BY since")]
+        return [Swap(*row) for row in self._query("SELECT * FROM swaps ORDER BY since")]
 
     # --- directories on their way to trash (SEMANTICS §3.4) ---
 
@@ -448,7 +475,7 @@ class Journal:
 
     def trashings(self) -> list[Trashing]:
         """All that are not finished, oldest first."""
-        return [Trashing(*row) for row in self._db.execute("SELECT * FROM trashing ORDER BY since")]
+        return [Trashing(*row) for row in self._query("SELECT * FROM trashing ORDER BY since")]
 
     # --- history ---
 
@@ -465,7 +492,7 @@ class Journal:
         if path is not None:
             query += " WHERE path = ?1 OR substr(path, 1, length(?1) + 1) = ?1 || '/'"
             arguments = (path,)
-        return [HistoryEntry(*row) for row in self._db.execute(f"{query} ORDER BY version DESC", arguments)]
+        return [HistoryEntry(*row) for row in self._query(f"{query} ORDER BY version DESC", arguments)]
 
     def remove_history(self, versions: Iterable[int]) -> None:
         """Forget entries that are past the configured count or age."""
@@ -476,13 +503,13 @@ class Journal:
         found = self._names.get(name)
         if found is None:
             self._db.execute("INSERT OR IGNORE INTO names (name) VALUES (?)", (name,))
-            found = int(self._db.execute("SELECT id FROM names WHERE name = ?", (name,)).fetchone()[0])
+            found = int(self._query("SELECT id FROM names WHERE name = ?", (name,)).fetchone()[0])
             if self._depth == 0:  # inside a transaction it may still be rolled back
                 self._names[name] = found
         return found
 
     def _names_by_id(self) -> dict[int, str]:
-        return {row[0]: row[1] for row in self._db.execute("SELECT id, name FROM names")}
+        return {row[0]: row[1] for row in self._query("SELECT id, name FROM names")}
 
 
 def _migrate(db: sqlite3.Connection, path: Path) -> None:

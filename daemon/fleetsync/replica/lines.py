@@ -8,10 +8,11 @@ live manifest beside the log, on what mur here can read, on deletions and on the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from fleetsync import datasets
 from fleetsync.datasets import Dataset, Kind
-from fleetsync.errors import FleetsyncError, LockBusy, MalformedRecord
+from fleetsync.errors import FileChanged, FleetsyncError, LockBusy, MalformedRecord
 from fleetsync.files import Folder
 from fleetsync.merge import register
 from fleetsync.merge.register import Floor, Version
@@ -162,12 +163,14 @@ class Lines:
         for path in self._journal.parked_paths(without=""):
             row = datasets.find(path)
             if row is not None:
-                self.unpark(root, path, row)
+                with suppress(LockBusy, FileChanged):  # the next sweep tries again
+                    self.unpark(root, path, row)
 
     def unpark_beside(self, root: Folder, manifest: str) -> None:
         """A manifest came, changed or went: so may the fate of the lines beside it."""
         for path, row in logs_beside(manifest):
-            self.unpark(root, path, row)
+            with suppress(LockBusy, FileChanged):  # the next sweep tries again
+                self.unpark(root, path, row)
 
     def unpark(self, root: Folder, path: str, row: Dataset) -> None:
         """Write the parked lines of a log that may be written now, and count them."""

@@ -84,9 +84,10 @@ class Registers:
 
     def unapplied(self) -> list[str]:
         """Paths whose file is not what it should be: a crash came first, or a held version ripened."""
-        return [path for path in self.versions.paths() if self._is_unapplied(path)]
+        return [path for path in self.versions.paths() if self.is_unapplied(path)]
 
-    def _is_unapplied(self, path: str) -> bool:
+    def is_unapplied(self, path: str) -> bool:
+        """Whether the file is not what it should be, as far as is known without looking."""
         target, file = self.target(path), self._files.get(path)
         if target is None or (file is None and target.value is None):
             return False
@@ -95,6 +96,17 @@ class Registers:
     def present(self) -> list[str]:
         """The paths whose file was there when last seen or written."""
         return [path for path, file in self._files.items() if file.digest != GONE_DIGEST]
+
+    def holds(self, path: str, value: bytes) -> bool:
+        """Whether the file held this value when last seen or written."""
+        file = self._files.get(path)
+        return file is not None and file.digest == register.digest_of(value)
+
+    def take_as_is(self, path: str) -> None:
+        """The version that counts now is what the file holds already."""
+        target, file = self.target(path), self._files.get(path)
+        if target is not None and file is not None:
+            self._remember(path, target.digest, None if file.look is None else Look(*file.look))
 
     def forget(self, path: str) -> None:
         """Take the file for one that never was here: it will be made again."""
@@ -317,31 +329,28 @@ class Registers:
 
     # --- settling -------------------------------------------------------------------------------
 
-    def recover(self, root: Folder) -> list[str]:
-        """Finish or undo every swap that was under way, then sweep staging; returns the paths whose
-        file was replaced, so that what follows a replacement can be done (again).
-        """
-        replaced = [swap.path for swap in self._journal.swaps() if self._recover_one(root, swap)]
+    def recover(self, root: Folder) -> None:
+        """Finish or undo every swap that was under way, then sweep staging."""
+        for swap in self._journal.swaps():
+            self._recover_one(root, swap)
         kept = {swap.staged for swap in self._journal.swaps()}
         try:
             staging = root.enter(STAGING)
         except FileNotFoundError:
-            return replaced
+            return
         with staging:
             for name in staging.names():
                 if name not in kept:
                     _remove(staging, name)
-        return replaced
 
-    def _recover_one(self, root: Folder, swap: Swap) -> bool:
+    def _recover_one(self, root: Folder, swap: Swap) -> None:
         staged = _staged(root, swap)
         if staged is None or hashlib.sha256(staged).digest() == swap.version:
             self._journal.finish_swap(swap.staged)  # the exchange never happened
-            return False
+            return
         self._files[swap.path] = RegisterFile(swap.version, None)
         self._journal.set_register_file(swap.path, self._files[swap.path])
         self._keep(swap.path, staged, self.versions.current(swap.path))
-        return True
 
     def settle(self, root: Folder) -> Change:
         """The second look at what was swapped out a minute ago."""

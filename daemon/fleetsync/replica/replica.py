@@ -157,8 +157,7 @@ class Replica:
         with root, self._indexing():
             self._counting.recover(root)
             self._logs.recover(root)
-            for path in self._registers.recover(root):
-                self._reset_counters(root, path)
+            self._registers.recover(root)
             self._units.recover(root)
             for seen in self._home.walk(root):
                 if seen.row.stats is not None:
@@ -374,28 +373,46 @@ class Replica:
         """The file becomes the current version; what could not be done now is done by `settle`."""
         if self._units.guard.stops:
             return
+        row = datasets.find(path)
+        if row is not None and row.counters and self._registers.is_unapplied(path):
+            self._journal.begin_reset(path)
         try:
             applied = self._registers.apply(root, path)
         except (FileChanged, LockBusy):
             return
         self._follow(applied.change)
         self._registers.keep_losers(path)
-        if applied.value is not None:
-            self._reset_counters(root, path)
+        self._reset_counters(root)
         self._lines.unpark_beside(root, path)
 
-    def _reset_counters(self, root: Folder, path: str) -> None:
-        row, target = datasets.find(path), self._registers.target(path)
-        if row is not None and row.counters and target is not None and target.value is not None:
-            self._counting.reset(root, datasets.sibling(path, "events.jsonl"), target.value)
+    def _reset_counters(self, root: Folder) -> None:
+        """Beside every manifest that a peer's has replaced; what cannot be done now stays to be done."""
+        for path in self._journal.resets():
+            target = self._registers.target(path)
+            try:
+                if target is not None and target.value is not None and see(root, path) is not None:
+                    self._counting.reset(root, datasets.sibling(path, "events.jsonl"), target.value)
+            except (LockBusy, MalformedRecord):
+                continue
+            self._journal.finish_reset(path)
 
     def _catch_up(self, root: Folder) -> None:
         """Do what could not be done before: files, parked lines, counts, directories to take away."""
+        for member in self._versions.held_by_our_clock():
+            self._mint_anew(member)
         for path in self._registers.unapplied():
             self._bring(root, path)
+        self._reset_counters(root)
         self._units.take_away(root)
         self._lines.unpark_all(root)
         self._lines.recount(root)
+
+    def _mint_anew(self, member: Member) -> None:
+        """The wall clock was set back: an edit of ours need not wait until it is that late again."""
+        path, value = member.stored.path, member.version.value
+        if value is not None and self._registers.holds(path, value):
+            self._follow(self._versions.mint_word(path, value, keep_floor=True))
+            self._registers.take_as_is(path)
 
     def settle(self) -> bool:
         """See `Storage.settle`."""
@@ -467,7 +484,7 @@ class Replica:
             entries = [e for e in self._index.of_path(path) if e.offset != IN_JOURNAL]
             if not entries:
                 raise NotFound(f"no line of {path} is known here")
-            self._counting.rebuild(root, path, self._logs.bodies(root, entries).values())
+            self._counting.rebuild(root, path, self._logs.bodies(root, entries))
 
     @property
     def guarded(self) -> Held | None:

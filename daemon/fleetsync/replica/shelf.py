@@ -63,9 +63,12 @@ class Shelf:
             paths = sorted(self._index.counts_by_path(), key=lambda path: (is_log(path), path))
             for path in paths:
                 yield from _pages(self._index.of_path(path))
-        else:
+            return
+        for of_logs in (False, True):
             for page in self._index.between(lower, upper):
-                yield sorted(page, key=lambda entry: (is_log(entry.path), entry.path, entry.key))
+                chosen = [entry for entry in page if is_log(entry.path) is of_logs]
+                if chosen:
+                    yield sorted(chosen, key=lambda entry: (entry.path, entry.key))
 
     def _items(self, entries: Sequence[Entry]) -> list[Item]:
         """The entries with their bodies, ordered by path and key; unreadable ones left out."""

@@ -6,7 +6,7 @@ of SEMANTICS §2 that needs a clock; what covers what and who wins is `merge/reg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from fleetsync import datasets
@@ -101,6 +101,10 @@ class Versions:
         horizon = self.clock.horizon()
         return [m for m in self.all_members() if register.is_held(m.version, horizon)]
 
+    def held_by_our_clock(self) -> list[Member]:
+        """Our own members that lie ahead: they were minted before the wall clock was set back."""
+        return [member for member in self.held() if member.version.dot.device == self.device]
+
     def take(self, path: str, body: bytes, origin: DeviceId) -> tuple[Verdict, Change]:
         """Make a peer's version a member. Raises `MalformedRecord`."""
         identity = datasets.identify(path, body).id
@@ -160,7 +164,8 @@ class Versions:
         stamp = Stamp(effective, hybrid, self.device, register.GONE_DIGEST)
         vector = register.known_vector(ripe) if watched else {}
         floor = _floor_over(stamp.effective, lines)
-        return self._author(path, Version(self._dot(hybrid), vector, stamp, None, floor, current.value))
+        dot = self._dot(hybrid, vector)
+        return self._author(path, Version(dot, vector, stamp, None, floor, current.value))
 
     def _mint(
         self, path: str, value: bytes, known: list[Version], hybrid: int, floor: Floor | None
@@ -169,7 +174,7 @@ class Versions:
         effective = register.effective_time(row.updated_at(value), hybrid, self.clock.skew)
         stamp = Stamp(effective, hybrid, self.device, register.digest_of(value))
         vector = register.known_vector(known)
-        return self._author(path, Version(self._dot(hybrid), vector, stamp, value, floor))
+        return self._author(path, Version(self._dot(hybrid, vector), vector, stamp, value, floor))
 
     def _author(self, path: str, version: Version) -> Change:
         body = register.encode(version)
@@ -178,9 +183,12 @@ class Versions:
             stored = StoredVersion(datasets.identify(path, body).id, path, body, None)
             return self._admit(Member(stored, version))
 
-    def _dot(self, hybrid: int) -> Dot:
-        """Above every number of this device that anybody can know, a restored journal's too."""
-        return Dot(self.device, max(self._journal.number(_NUMBER) + 1, hybrid, self.clock.now()))
+    def _dot(self, hybrid: int, vector: Mapping[str, int]) -> Dot:
+        """Above every number of this device that anybody can know, a restored journal's too, and not
+        below any number that the version covers.
+        """
+        own = max(self._journal.number(_NUMBER), vector.get(self.device, 0)) + 1
+        return Dot(self.device, max([own, hybrid, self.clock.now(), *vector.values()]))
 
     # --- numbers and the hybrid clock -----------------------------------------------------------------
 
@@ -192,8 +200,8 @@ class Versions:
         return max(own, 0, *vectors, *dots)
 
     def learn_number(self, number: int) -> None:
-        """Mint above this from now on."""
-        if number > self._journal.number(_NUMBER):
+        """Mint above this from now on. Numbers are times: one from far ahead is a lie, not a fact."""
+        if self._journal.number(_NUMBER) < number <= self.clock.horizon():
             self._journal.put_number(_NUMBER, number)
 
     def tick(self) -> int:

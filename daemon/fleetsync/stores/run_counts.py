@@ -10,22 +10,24 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from fleetsync.records.audits import Run, RunFilter
+from fleetsync.records.audits import RunFilter
 from fleetsync.stores.sql import Execute
 
 Kind = tuple[str, str, str, str, int]
 """What the summary knows of a run: skill, caller, channel, status, 1 if at top level."""
 
-KIND = "skill_id, caller_id, channel_id, status, CASE WHEN parent_run_id IS NULL THEN 1 ELSE 0 END"
-"""The kind of a row of `audit_runs`."""
+COLUMNS = "skill_id, caller_id, channel_id, status, parent_run_id"
+"""What `kind_of` makes a kind of: plain columns, because SQLite 3.40 takes `IS NULL` in the RETURNING
+of a DELETE for false.
+"""
 
 _ROWS = 500  # in one statement; each has five parameters
 _DIMENSIONS = ("all", "skill", "caller", "channel")
 
 
-def kind_of(run: Run) -> Kind:
+def kind_of(skill: str, caller: str, channel: str, status: str, parent: str | None) -> Kind:
     """The kind of a run."""
-    return run.skill_id, run.caller_id, run.channel_id, str(run.status), int(run.parent_run_id is None)
+    return skill, caller, channel, status, int(parent is None)
 
 
 def change(execute: Execute, runs: Mapping[Kind, int]) -> None:

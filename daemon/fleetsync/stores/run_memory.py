@@ -15,6 +15,7 @@ import msgspec
 from fleetsync.errors import DuplicateRecord, NotFound
 from fleetsync.records.audits import (
     MAX_CHAIN,
+    MAX_NUMBER,
     Run,
     RunFilter,
     RunLog,
@@ -25,6 +26,7 @@ from fleetsync.records.audits import (
     decode_json,
     encode_json,
     page_size,
+    require_number,
     require_text,
 )
 
@@ -101,6 +103,7 @@ class MemoryRunStore:
 
     def purge_older_than(self, time: int) -> int:
         """See `RunStore.purge_older_than`."""
+        require_number("time", time, least=-MAX_NUMBER)
         return self._remove(run for run in self._newest_first() if run.started_at < time)
 
     def purge_beyond(self, keep: int) -> int:
@@ -123,6 +126,7 @@ class MemoryRunStore:
 
     def list_finished_runs_before(self, cutoff: int, limit: int) -> list[Run]:
         """See `RunStore.list_finished_runs_before`."""
+        require_number("time", cutoff, least=-MAX_NUMBER)
         finished = [(r.finished_at, r.id, r) for r in self._newest_first() if r.finished_at is not None]
         found = sorted(entry for entry in finished if entry[0] < cutoff)
         return _page([run for _, _, run in found], 0, limit)

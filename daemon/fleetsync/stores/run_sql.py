@@ -83,27 +83,28 @@ class SqlRunStore:
     def start_run(self, start: RunStart) -> None:
         """See `RunStore.start_run`."""
         run = begun(start)
+        names = (run.skill_id, run.caller_id, run.channel_id)
+        kind = run_counts.kind_of(*names, str(run.status), run.parent_run_id)
 
         def work(execute: Execute) -> None:
             execute(_INSERT, _row(run))
-            run_counts.change(execute, {run_counts.kind_of(run): 1})
+            run_counts.change(execute, {kind: 1})
 
         self._database.write(work)
 
     def finish_run(self, run_id: str, stats: RunStats) -> None:
         """See `RunStore.finish_run`."""
         require_text("run id", run_id)
-        query = f"SELECT {run_counts.KIND} FROM audit_runs WHERE id = ?{self._database.for_update}"
+        query = f"SELECT {run_counts.COLUMNS} FROM audit_runs WHERE id = ?{self._database.for_update}"
 
         def work(execute: Execute) -> None:
             found = execute(query, (run_id,))
             if not found:
                 raise NotFound(f"there is no run {run_id}")
             execute(_FINISH, (*_ended(stats), run_id))
-            skill, caller, channel, status, top = found[0]
-            if status != stats.status:
-                after = (skill, caller, channel, str(stats.status), top)
-                run_counts.change(execute, {found[0]: -1, after: 1})
+            before = run_counts.kind_of(*found[0])
+            after = (*before[:3], str(stats.status), before[4])
+            run_counts.change(execute, {before: -1, after: 1} if after != before else {})
 
         self._database.write(work)
 
@@ -123,7 +124,7 @@ class SqlRunStore:
 
     def purge_older_than(self, time: int) -> int:
         """See `RunStore.purge_older_than`."""
-        require_number("time", time, least=-(2**63))
+        require_number("time", time, least=-MAX_NUMBER)
         return self._purge("started_at < ?", (time,))
 
     def purge_beyond(self, keep: int) -> int:
@@ -136,10 +137,10 @@ class SqlRunStore:
 
     def _purge(self, condition: str, values: Sequence[Any]) -> int:
         oldest = f"SELECT id FROM audit_runs WHERE {condition} ORDER BY started_at, id LIMIT {PURGE_BATCH}"
-        delete = f"DELETE FROM audit_runs WHERE id IN ({oldest}) RETURNING {run_counts.KIND}"
+        delete = f"DELETE FROM audit_runs WHERE id IN ({oldest}) RETURNING {run_counts.COLUMNS}"
 
         def work(execute: Execute) -> int:
-            gone = Counter(execute(delete, values))
+            gone = Counter(run_counts.kind_of(*row) for row in execute(delete, values))
             run_counts.change(execute, {kind: -count for kind, count in gone.items()})
             run_counts.forget_empty(execute)
             return gone.total()
@@ -204,7 +205,7 @@ class SqlRunStore:
 
     def list_finished_runs_before(self, cutoff: int, limit: int) -> list[Run]:
         """See `RunStore.list_finished_runs_before`."""
-        require_number("time", cutoff, least=-(2**63))
+        require_number("time", cutoff, least=-MAX_NUMBER)
         condition = "WHERE finished_at IS NOT NULL AND finished_at < ? ORDER BY finished_at, id LIMIT ?"
         return self._runs(condition, (cutoff, _within(limit))) if limit > 0 else []
 

@@ -68,7 +68,7 @@ def test_the_vector_of_an_author_covers_all_that_its_predecessors_covered() -> N
 
 def test_a_version_survives_its_encoding_with_fields_this_program_does_not_know() -> None:
     """Bytes are carried: a later program's extra field does not make a version unreadable."""
-    plain = version("a", 1, vector={"b": 3})
+    plain = version("a", 4, vector={"b": 3})
     with_floor = msgspec.structs.replace(plain, floor=Floor(5, [b"\1" * 32]))
     assert register.decode(register.encode(with_floor)) == with_floor
     raw = msgspec.msgpack.decode(register.encode(plain))
@@ -86,6 +86,8 @@ def test_a_version_survives_its_encoding_with_fields_this_program_does_not_know(
         msgspec.msgpack.encode([["a", 1], {}, [0, 0, "b", register.digest_of(b"v")], b"v"]),
         msgspec.msgpack.encode([["a", 1], {"a": 1}, [0, 0, "a", register.digest_of(b"v")], b"v"]),
         msgspec.msgpack.encode([["a", 1], {"a": 2**63}, [0, 0, "a", register.digest_of(b"v")], b"v"]),
+        msgspec.msgpack.encode([["a", 1], {"b": 2}, [0, 0, "a", register.digest_of(b"v")], b"v"]),
+        msgspec.msgpack.encode([["a", 2**53], {}, [0, 0, "a", register.digest_of(b"v")], b"v"]),
     ],
 )
 def test_bytes_that_are_no_consistent_version_are_refused(broken: bytes) -> None:

@@ -157,6 +157,20 @@ def test_what_mur_refuses_is_malformed(old: bytes, new: bytes) -> None:
         channel_manifests.parse_channel(data.replace(old, new))
 
 
+def test_arrays_are_objects_in_json_only() -> None:
+    """mur's JSON reader takes the members of a manifest as an array too; its YAML reader does not."""
+    times = '"2026-06-16T00:00:00Z"'
+    text = f'[2,"c1","t",["s",["a"]],"working",["system"],[[["agent","qa"],"owner",{times}]],{times},{times}]'
+    channel = channel_manifests.parse_channel_json(text.encode())
+    assert (channel.goal.statement, channel.participants[0].role) == ("s", "owner")
+    for bad in (text.replace('"c1",', ""), text.replace('["a"]', '["a"],1'), text[:-1] + ",1]"):
+        with pytest.raises(MalformedRecord):
+            channel_manifests.parse_channel_json(bad.encode())
+    for data in (text.encode(), _manifest(QA).replace(b"v: 2", b"v: 2\ngoal: [s]")):
+        with pytest.raises(MalformedRecord):
+            channel_manifests.parse_channel(data)
+
+
 def test_what_mur_takes_is_read() -> None:
     """Any scalar is a string where a string is wanted, and integers come in four bases."""
     data = _manifest(QA).replace(b"v: 2", b"v: 0x2").replace(b"id: c1", b"id: 007").replace(b"me}", b"'7'}")

@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from fleetsync.records.audits import Run, RunFilter, RunStatus
+from fleetsync.records.audits import Run, RunFilter, RunStart, RunStatus
 from fleetsync.stores.opening import open_run_store
 from fleetsync.stores.recorder import Operation, RunRecorder, mark_crashed, new_run_id, purging
 from fleetsync.stores.run_memory import MemoryRunStore
@@ -88,9 +88,7 @@ def test_a_run_records_what_it_did_and_used(desk: Desk) -> None:
         (ValueError("a\0\ud800"), "error", "ValueError: a\ufffd\ufffd"),
     ],
 )
-def test_whatever_leaves_a_run_closes_it(
-    desk: Desk, raised: BaseException, status: str, error: str
-) -> None:
+def test_whatever_leaves_a_run_closes_it(desk: Desk, raised: BaseException, status: str, error: str) -> None:
     """The exception is recorded in words and goes on as itself; it says more than `end` did."""
     with pytest.raises(type(raised)) as caught, desk.recorder.run("deploy") as run:
         run.end(RunStatus.OK)
@@ -203,19 +201,32 @@ def test_a_killed_process_leaves_a_running_run_that_is_marked_once(tmp_path: Pat
 def test_only_runs_of_this_caller_and_these_skills_are_marked(desk: Desk) -> None:
     """Others may still be at work in processes of their own."""
     for caller, skill, number in (("me", "a", 1), ("me", "b", 2), ("you", "a", 3)):
-        recorder = RunRecorder(desk.write, caller, clock=lambda: 0)
-        recorder.run(skill, run_id=f"r{number}").__enter__()
+        start = RunStart(id=f"r{number}", skill_id=skill, caller_id=caller, started_at=0)
+        desk.store.start_run(start)
     with desk.recorder.run("a", run_id="ended"):
         pass
     assert mark_crashed(desk.store, "me", frozenset({"a"}), now=5_000_000) == 1
     assert [len(desk.store.list_logs_by_run(run)) for run in ("r1", "r2", "r3", "ended")] == [1, 0, 0, 0]
 
 
+def test_a_run_that_is_forgotten_is_closed(desk: Desk) -> None:
+    """A block that never ends because its generator was dropped ends with the generator."""
+
+    def work() -> Iterator[None]:
+        with desk.recorder.run("deploy"):
+            yield
+
+    halfway = work()
+    next(halfway)
+    del halfway
+    assert desk.run.error == "cancelled (GeneratorExit)"
+
+
 def test_many_crashed_runs_are_all_marked(desk: Desk) -> None:
     """More than a page of a listing holds."""
-    recorder = RunRecorder(desk.write, "me", clock=lambda: 0)
     for number in range(600):
-        recorder.run("a", run_id=f"r{number}").__enter__()
+        start = RunStart(id=f"r{number}", skill_id="a", caller_id="me", started_at=0)
+        desk.store.start_run(start)
     assert mark_crashed(desk.store, "me", frozenset({"a"}), now=1) == 600
 
 

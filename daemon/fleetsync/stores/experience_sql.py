@@ -1,0 +1,362 @@
+"""`SqlExperienceStore`: the experience index in a database; one SQL for SQLite and PostgreSQL (`sql.py`).
+
+Passes `tests/contracts/experience.py` on both. Rule of the file: a batch, its marks, its artifacts and
+the number of the last event change in one transaction, under a lock on the row of the source, so that
+positions become visible in their order and nothing can be half there. Indexes are named in
+`experience_schema.py`; what questions cost is measured by `bench/experience.py`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from hashlib import sha256
+from itertools import count
+from typing import Any, TypeVar
+
+from fleetsync.errors import InvalidQuery
+from fleetsync.experience_port import DEFAULT_STREAM, Conflict, Mark, Recorded, TraceLink
+from fleetsync.records.artifacts import Artifact
+from fleetsync.records.experience_intake import (
+    ArtifactKey,
+    Intake,
+    Rules,
+    Standing,
+    Taken,
+    artifact_key,
+    decide,
+    require,
+)
+from fleetsync.records.experience_queries import ArtifactQuery, EventQuery, read_cursor, require_query
+from fleetsync.records.experience_types import ArtifactState
+from fleetsync.records.experiences import Experience, trace_content
+from fleetsync.stores.experience_conditions import Condition, column, condition_of, tenant_of
+from fleetsync.stores.experience_schema import SCHEMA, VERSIONS
+from fleetsync.stores.experience_writing import ExperienceWriting
+from fleetsync.stores.migrations import migrate
+from fleetsync.stores.sql import Database, Execute, Row, marks
+
+T = TypeVar("T")
+
+BATCH = 400
+"""Values in one list of a statement; SQLite takes at least 999 parameters."""
+
+_EVENT = (
+    "source, position, stream, identity, copy, event_id, occurred_at, micros, rest, tenant_id, correlation_id,"
+    " kind, chain_id, trace_link_id, proposal_id, content, hidden, disputed, line"
+)
+_WIDTH = len(_EVENT.split(","))
+_SHOWN = "position, stream, line, disputed"
+_ARTIFACT = "source, tenant_id, artifact_id, whole_tenant, whole_id, kind, state, since, irregular"
+_KEEP_ARTIFACT = f"""
+INSERT INTO experience_artifacts ({_ARTIFACT}) VALUES ({marks(_ARTIFACT.split(","))})
+ON CONFLICT (source, tenant_id, artifact_id) DO UPDATE SET kind = excluded.kind, state = excluded.state,
+    since = excluded.since, irregular = excluded.irregular
+"""
+_KEEP_MARK = """
+INSERT INTO experience_marks (source, stream, file, size, tail) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (source, stream) DO UPDATE SET file = excluded.file, size = excluded.size, tail = excluded.tail
+"""
+_NEW_SOURCE = """
+INSERT INTO experience_sources (name, id, epoch, last)
+SELECT ?, coalesce(max(id), 0) + 1, ?, 0 FROM experience_sources WHERE 1 = 1
+ON CONFLICT (name) DO NOTHING
+"""
+_DISPUTE = "UPDATE experience_events SET disputed = 1 WHERE source = ? AND stream = ? AND event_id = ?"
+
+
+class SqlExperienceStore(ExperienceWriting):
+    """The index of one source in a database. Closes the database with itself."""
+
+    def __init__(
+        self,
+        database: Database,
+        source: str = "local",
+        *,
+        new_epoch: Callable[[], str] = lambda: secrets.token_hex(4),
+        **rest: Any,
+    ) -> None:
+        super().__init__(**rest)
+        self._database = database
+        self._name = source
+        self._new_epoch = new_epoch
+        self._source = 0
+
+    def initialize(self) -> None:
+        """See `ExperienceStore.initialize`. Raises `StorageFailed` if a newer fleetsync was here."""
+        migrate(self._database, SCHEMA, VERSIONS)
+        self._source = self._database.migrating(self._found)
+
+    def close(self) -> None:
+        """See `ExperienceStore.close`."""
+        self._database.close()
+
+    def _found(self, execute: Execute) -> int:
+        query = "SELECT id FROM experience_sources WHERE name = ?"
+        if not execute(query, (self._name,)):
+            execute(_NEW_SOURCE, (self._name, self._new_epoch()))
+        return int(execute(query, (self._name,))[0][0])
+
+    # --- taking in ---------------------------------------------------------------------------------
+
+    def append_events(
+        self, events: Sequence[Experience], *, stream: str = DEFAULT_STREAM, rules: Rules = Rules.WRITTEN
+    ) -> int:
+        """See `ExperienceStore.append_events`; as upstream, those before one that is refused stay."""
+        if self._upstream:
+            return sum(self._take([event], stream, Rules.UPSTREAM, None) for event in events)
+        return self._take(events, stream, rules, None)
+
+    def absorb(self, events: Sequence[Experience], stream: str, mark: Mark | None) -> int:
+        """See `ExperienceIndex.absorb`."""
+        return self._take(events, stream, Rules.READ, mark)
+
+    def fresh(self, events: Sequence[Experience], stream: str, rules: Rules) -> list[Experience]:
+        """See `ExperienceIndex.fresh`."""
+        require(events, rules)
+        standing = self._standing(lambda sql, values: self._database.read(sql, values), events, stream)
+        return [taken.experience for taken in decide(events, stream, standing, rules).taken]
+
+    def marks(self) -> dict[str, Mark]:
+        """See `ExperienceIndex.marks`."""
+        query = "SELECT stream, file, size, tail FROM experience_marks WHERE source = ?"
+        return {row[0]: Mark(*row[1:]) for row in self._database.read(query, (self._source,))}
+
+    def forget(self) -> None:
+        """See `ExperienceIndex.forget`."""
+
+        def work(execute: Execute) -> None:
+            self._lock(execute)
+            for table in ("experience_events", "experience_artifacts", "experience_marks"):
+                execute(f"DELETE FROM {table} WHERE source = ?", (self._source,))
+            execute(
+                "UPDATE experience_sources SET epoch = ?, last = 0 WHERE id = ?",
+                (self._new_epoch(), self._source),
+            )
+
+        self._database.write(work)
+
+    def _take(self, events: Sequence[Experience], stream: str, rules: Rules, mark: Mark | None) -> int:
+        require(events, rules)
+
+        def work(execute: Execute) -> int:
+            last = self._lock(execute)
+            standing = Standing() if rules is Rules.UPSTREAM else self._standing(execute, events, stream)
+            intake = decide(events, stream, standing, rules)
+            self._insert(execute, intake.taken, stream, last, repeats=rules is Rules.UPSTREAM)
+            self._keep_artifacts(execute, intake, standing)
+            if mark is not None:
+                execute(_KEEP_MARK, (self._source, stream, *mark))
+            return len(intake.taken)
+
+        return self._database.write(work)
+
+    def _lock(self, execute: Execute) -> int:
+        """The position of the last event; nobody else appends until the transaction ends."""
+        query = f"SELECT last FROM experience_sources WHERE id = ?{self._database.for_update}"
+        return int(execute(query, (self._source,))[0][0])
+
+    def _insert(
+        self, execute: Execute, taken: Sequence[Taken], stream: str, last: int, *, repeats: bool
+    ) -> None:
+        places = count(last + 1)
+        rows = [self._row(each, stream, next(places), repeats=repeats) for each in taken]
+        for part in _parts(rows, BATCH * 2 // _WIDTH):
+            values = ", ".join([f"({marks(part[0])})"] * len(part))
+            execute(
+                f"INSERT INTO experience_events ({_EVENT}) VALUES {values}", [v for row in part for v in row]
+            )
+        for event_id in {each.experience.event_id for each in taken if each.conflict}:
+            execute(_DISPUTE, (self._source, stream, column(event_id)))
+        execute("UPDATE experience_sources SET last = ? WHERE id = ?", (last + len(rows), self._source))
+
+    def _row(self, taken: Taken, stream: str, position: int, *, repeats: bool) -> Sequence[Any]:
+        event = taken.experience
+        instant = event.instant or (None, None)
+        return (
+            self._source,
+            position,
+            stream,
+            taken.identity,
+            position if repeats else 0,
+            column(event.event_id),
+            column(event.occurred_at),
+            *instant,
+            column(event.tenant_id),
+            column(event.correlation_id),
+            column(event.kind),
+            column(event.chain_id),
+            column(event.trace_link_id),
+            column(event.proposal_id),
+            event.content,
+            int(taken.repeat),
+            int(taken.conflict),
+            event.line.decode(),
+        )
+
+    def _keep_artifacts(self, execute: Execute, intake: Intake, standing: Standing) -> None:
+        for key, artifact in intake.artifacts.items():
+            if standing.artifacts.get(key) != artifact:
+                execute(_KEEP_ARTIFACT, _artifact_row(self._source, artifact))
+
+    # --- what stands already -------------------------------------------------------------------------
+
+    def _standing(self, execute: Execute, events: Sequence[Experience], stream: str) -> Standing:
+        return Standing(
+            frozenset(self._lines(execute, events, stream)),
+            self._contents(execute, events),
+            self._artifacts(execute, events),
+        )
+
+    def _lines(self, execute: Execute, events: Sequence[Experience], stream: str) -> Iterator[str]:
+        for part in _parts([event.identity for event in events], BATCH):
+            query = (
+                "SELECT identity FROM experience_events"
+                f" WHERE source = ? AND stream = ? AND identity IN ({marks(part)})"
+            )
+            yield from (row[0] for row in execute(query, (self._source, stream, *part)))
+
+    def _contents(
+        self, execute: Execute, events: Sequence[Experience]
+    ) -> dict[str, frozenset[tuple[str, str]]]:
+        by_column = {str(column(event.event_id)): event.event_id for event in events}
+        found: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
+        for part in _parts(list(by_column), BATCH):
+            query = (
+                "SELECT event_id, stream, content FROM experience_events"
+                f" WHERE source = ? AND event_id IN ({marks(part)})"
+            )
+            for event_id, where, content in execute(query, (self._source, *part)):
+                found[by_column[event_id]].add((where, content))
+        return {event_id: frozenset(contents) for event_id, contents in found.items()}
+
+    def _artifacts(self, execute: Execute, events: Sequence[Experience]) -> dict[ArtifactKey, Artifact]:
+        wanted = {artifact_key(event.movement) for event in events if event.movement is not None}
+        query = (
+            f"SELECT {_ARTIFACT} FROM experience_artifacts"
+            " WHERE source = ? AND tenant_id = ? AND artifact_id = ?"
+        )
+        rows = [
+            row
+            for tenant, artifact_id in sorted(wanted, key=lambda key: (key[0] or "", key[1]))
+            for row in execute(query, (self._source, tenant_of(tenant), column(artifact_id)))
+        ]
+        return {(artifact.tenant_id, artifact.artifact_id): artifact for artifact in map(_artifact, rows)}
+
+    # --- asking --------------------------------------------------------------------------------------
+
+    def query_events(self, query: EventQuery) -> list[Recorded]:
+        """See `ExperienceStore.query_events`."""
+        require_query(query, upstream=self._upstream)
+        if query.limit == 0:
+            return []
+        asked = condition_of(query, self._source, upstream=self._upstream)
+        if query.after is not None:
+            last = self._position(query.after, query)
+            asked = asked.also("position < ?" if query.newest_first else "position > ?", last)
+        return self._recorded(asked, newest_first=query.newest_first, limit=query.limit)
+
+    def query_artifacts(self, query: ArtifactQuery) -> list[Artifact]:
+        """See `ExperienceStore.query_artifacts`."""
+        asked = Condition.of("source = ?", self._source)
+        if query.tenant_id is not None:
+            asked = asked.also("tenant_id = ?", tenant_of(query.tenant_id))
+        if query.artifact_id is not None:
+            asked = asked.also("artifact_id = ?", column(query.artifact_id))
+        if query.kind_text is not None:
+            asked = asked.also("kind = ?", query.kind_text)
+        if query.state is not None:
+            asked = asked.also("state = ?", str(query.state))
+        rows = self._database.read(
+            f"SELECT {_ARTIFACT} FROM experience_artifacts {asked.where}"
+            f" ORDER BY whole_tenant IS NOT NULL, whole_tenant, whole_id {_limit(query.limit)}",
+            asked.values,
+        )
+        return [_artifact(row) for row in rows]
+
+    def get_trace_link(self, trace_link_id: str, tenant_id: str | None = None) -> TraceLink | None:
+        """See `ExperienceStore.get_trace_link`; as upstream, the last one and no matter whose."""
+        asked = Condition.of("source = ?", self._source)
+        asked = asked.also("kind = 'ReplayTraceRecorded' AND trace_link_id = ?", column(trace_link_id))
+        if tenant_id is not None and not self._upstream:
+            asked = asked.also("tenant_id = ?", column(tenant_id))
+        found = self._recorded(asked, newest_first=self._upstream)
+        if not found:
+            return None
+        contents = [trace_content(recorded.line) for recorded in found]
+        return TraceLink(found[0], sum(content != contents[0] for content in contents))
+
+    def conflicts(self, limit: int | None = None) -> list[Conflict]:
+        """See `ExperienceStore.conflicts`."""
+        rows = self._database.read(
+            "SELECT DISTINCT stream, event_id FROM experience_events WHERE source = ? AND disputed = 1"
+            f" ORDER BY stream, event_id {_limit(limit)}",
+            (self._source,),
+        )
+        found = []
+        for stream, event_id in rows:
+            asked = Condition.of("source = ?", self._source)
+            events = self._recorded(asked.also("stream = ?", stream).also("event_id = ?", event_id))
+            found.append(Conflict(stream, events[0].experience.event_id, events))
+        return found
+
+    def _recorded(
+        self, asked: Condition, *, newest_first: bool = False, limit: int | None = None
+    ) -> list[Recorded]:
+        epoch = self._epoch()
+        direction = "DESC" if newest_first else "ASC"
+        rows = self._database.read(
+            f"SELECT {_SHOWN} FROM experience_events {asked.where} ORDER BY position {direction} {_limit(limit)}",
+            asked.values,
+        )
+        return [
+            Recorded(epoch, position, stream, line.encode(), bool(disputed))
+            for position, stream, line, disputed in rows
+        ]
+
+    def _epoch(self) -> str:
+        query = "SELECT epoch FROM experience_sources WHERE id = ?"
+        return str(self._database.read(query, (self._source,))[0][0])
+
+    def _position(self, after: str, query: EventQuery) -> int:
+        """The position that a cursor or an event id names."""
+        if ":" in after:
+            return read_cursor(after, self._epoch())
+        asked = Condition.of("source = ?", self._source).also("hidden = 0 AND event_id = ?", column(after))
+        if query.tenant_id is not None:
+            asked = asked.also("tenant_id = ?", column(query.tenant_id))
+        found = self._database.read(
+            f"SELECT position FROM experience_events {asked.where} ORDER BY position LIMIT 1", asked.values
+        )
+        if not found:
+            raise InvalidQuery(f"there is no event {after[:80]!r} to go on from")
+        return int(found[0][0])
+
+
+def _limit(limit: int | None) -> str:
+    return "" if limit is None else f"LIMIT {min(limit, 2**62):d}"
+
+
+def _parts(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
+
+
+def _artifact_row(source: int, artifact: Artifact) -> Iterable[Any]:
+    return (
+        source,
+        tenant_of(artifact.tenant_id),
+        column(artifact.artifact_id),
+        artifact.tenant_id,
+        artifact.artifact_id,
+        artifact.kind,
+        str(artifact.state),
+        artifact.since,
+        artifact.irregular,
+    )
+
+
+def _artifact(row: Row) -> Artifact:
+    _, _, _, tenant, artifact_id, kind, state, since, irregular = row
+    return Artifact(tenant, artifact_id, kind, ArtifactState(state), since, irregular)

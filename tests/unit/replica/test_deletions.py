@@ -1,0 +1,335 @@
+"""Deletions: a skill that is gone, what outlives it, trash, restore and the guard (SEMANTICS §3)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fleetsync.merge import register
+from fleetsync.ports import END, START, Group, HomeState, Outcome
+from fleetsync.records.names import DeviceId
+from fleetsync.replica.replica import Replica, Surroundings
+from tests.faults.scenarios import LOCAL, LOG, MANIFEST, NEWER, NOW, SKEW, YAML, line
+
+SKILL = "skills/deploy"
+SECOND = 1_000_000
+
+
+class Laptop:
+    """A device with a home; all laptops share one clock unless told otherwise."""
+
+    def __init__(self, folder: Path, letter: str) -> None:
+        self.device = DeviceId(letter * 52)
+        self.folder = folder / letter
+        (self.folder / "home").mkdir(parents=True)
+        self.now = NOW
+        self.replica = self._open()
+
+    def _open(self) -> Replica:
+        around = Surroundings(lambda: self.now, os.urandom)
+        replica = Replica(self.folder / "home", self.folder / "state", self.device, around, SKEW)
+        replica.scan(None)
+        return replica
+
+    def reopen(self) -> None:
+        self.replica.close()
+        self.replica = self._open()
+
+    def path(self, name: str) -> Path:
+        return self.folder / "home" / name
+
+    def make(self, skill: str, *lines: bytes) -> None:
+        directory = self.path(f"skills/{skill}")
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "skill.yaml").write_bytes(MANIFEST)
+        (directory / "events.jsonl").write_bytes(b"".join(each + b"\n" for each in lines))
+        self.replica.scan(None)
+
+    def delete(self, skill: str) -> None:
+        shutil.rmtree(self.path(f"skills/{skill}"))
+        self.pass_time(0)
+
+    def pass_time(self, seconds: float) -> None:
+        self.replica.scan(None)
+        self.now += int(max(seconds, 6) * SECOND)
+        self.replica.scan(None)
+        self.replica.settle()
+
+    def groups(self) -> list[Group]:
+        return [Group(i.path, [i.body]) for page in self.replica.between(START, END) for i in page]
+
+    def ids(self) -> set[bytes]:
+        return {i.key.id for page in self.replica.between(START, END) for i in page}
+
+    def lines(self) -> list[bytes]:
+        path = self.path(LOG)
+        return [each for each in path.read_bytes().split(b"\n") if each] if path.exists() else []
+
+
+def meet(*laptops: Laptop) -> None:
+    """Exchange until nothing moves any more; every laptop then has the same set."""
+    latest = max(laptop.now for laptop in laptops)
+    for laptop in laptops:
+        laptop.now = latest
+    for _ in range(6):
+        for here in laptops:
+            for there in laptops:
+                if here is not there:
+                    verdicts = here.replica.apply(there.groups(), there.device)
+                    assert all(v.outcome is not Outcome.REFUSED for v in verdicts)
+                    covering = [v.covering for v in verdicts if v.covering is not None]
+                    there.replica.apply([Group(YAML, covering)], here.device)
+    assert all(laptop.ids() == laptops[0].ids() for laptop in laptops)
+    fingerprints = {laptop.replica.head().fingerprint for laptop in laptops}
+    assert len(fingerprints) == 1
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[tuple[Laptop, Laptop]]:
+    """Two laptops that agree about one skill."""
+    one, two = Laptop(tmp_path, "a"), Laptop(tmp_path, "b")
+    one.make("deploy", *LOCAL)
+    meet(one, two)
+    yield one, two
+    one.replica.close()
+    two.replica.close()
+
+
+def test_a_deleted_skill_goes_everywhere_and_its_lines_stay_in_trash(pair: tuple[Laptop, Laptop]) -> None:
+    """The directory leaves home; the lines remain members, with their bodies, and the manifest is in
+    history: nothing a person wrote disappears.
+    """
+    one, two = pair
+    one.delete("deploy")
+    meet(one, two)
+    assert not one.path(SKILL).exists()
+    assert not two.path(SKILL).exists()
+    for laptop in pair:
+        assert len([g for g in laptop.groups() if g.path == LOG]) == len(LOCAL)
+        assert [e.kind for e in laptop.replica.history.entries(YAML)] == ["deleted"]
+        assert laptop.replica.condition().parked == 0
+
+
+def test_a_directory_must_be_gone_for_a_while(pair: tuple[Laptop, Laptop]) -> None:
+    """Programs move directories away and back; five seconds decide."""
+    one, _ = pair
+    one.path(SKILL).rename(one.path("aside"))
+    one.replica.scan(None)
+    assert one.replica.due_in() == pytest.approx(5.0)
+    one.replica.settle()
+    one.path("aside").rename(one.path(SKILL))
+    one.pass_time(10)
+    current = one.replica._versions.current(YAML)
+    assert current is not None
+    assert current.value == MANIFEST
+    assert one.replica.due_in() is None
+
+
+def test_a_manifest_that_alone_is_missing_is_put_back(pair: tuple[Laptop, Laptop]) -> None:
+    """The unit of deletion is the directory; an editor may have unlinked the file."""
+    one, _ = pair
+    one.path(YAML).unlink()
+    one.pass_time(6)
+    assert one.path(YAML).read_bytes() == MANIFEST
+
+
+def test_an_edit_that_did_not_know_of_the_deletion_is_decided_by_time(pair: tuple[Laptop, Laptop]) -> None:
+    """Concurrent deletion and edit: the later one wins, on both; the other is in history."""
+    one, two = pair
+    one.delete("deploy")
+    two.now = one.now + 10 * SECOND
+    two.path(YAML).write_bytes(NEWER.replace(b"2026-06-30", b"2026-09-30"))
+    two.replica.scan(None)
+    edited = two.path(YAML).read_bytes()
+    meet(one, two)
+    assert one.path(SKILL).exists() == two.path(SKILL).exists()
+    if two.path(SKILL).exists():
+        assert one.path(YAML).read_bytes() == edited
+    else:
+        kept = [two.replica.history.value(e.path, e.version)[1] for e in two.replica.history.entries(YAML)]
+        assert edited in kept
+
+
+def test_a_line_written_after_the_deletion_brings_the_skill_back(pair: tuple[Laptop, Laptop]) -> None:
+    """What the deletion had not seen outlives it: the manifest it deleted returns, the old lines do not."""
+    one, two = pair
+    one.delete("deploy")
+    later = line(0, "two").replace(b"2026-06-01", b"2026-12-01")
+    with two.path(LOG).open("ab") as log:
+        log.write(later + b"\n")
+    two.replica.scan(None)
+    meet(one, two)
+    assert one.path(YAML).read_bytes() == MANIFEST
+    assert one.lines() == [later]
+    assert later in two.lines()
+
+
+def test_a_deletion_while_the_daemon_was_down_loses_to_any_edit_elsewhere(
+    pair: tuple[Laptop, Laptop],
+) -> None:
+    """Nobody watched, so it is taken for as old as what it deleted (SEMANTICS §2.4)."""
+    one, two = pair
+    one.replica.close()
+    shutil.rmtree(one.path(SKILL))
+    two.path(YAML).write_bytes(NEWER)
+    two.replica.scan(None)
+    one.replica = one._open()
+    one.pass_time(6)
+    meet(one, two)
+    assert one.path(YAML).read_bytes() == two.path(YAML).read_bytes() == NEWER
+
+
+def test_a_deletion_while_the_daemon_was_down_is_carried_out_if_nothing_else_happened(
+    pair: tuple[Laptop, Laptop],
+) -> None:
+    """It is a wish all the same."""
+    one, two = pair
+    one.replica.close()
+    shutil.rmtree(one.path(SKILL))
+    one.replica = one._open()
+    one.pass_time(6)
+    meet(one, two)
+    assert not two.path(SKILL).exists()
+
+
+def test_a_skill_made_again_does_not_get_the_old_lines_back(pair: tuple[Laptop, Laptop]) -> None:
+    """It inherits what the deletion had put aside."""
+    one, two = pair
+    one.delete("deploy")
+    meet(one, two)
+    fresh = line(1, "again").replace(b"2026-06-01", b"2026-12-01")
+    one.make("deploy", fresh)
+    meet(one, two)
+    assert two.path(YAML).read_bytes() == MANIFEST
+    assert one.lines() == two.lines() == [fresh]
+
+
+@pytest.mark.parametrize("where", [0, 1])
+def test_restoring_brings_back_directory_manifest_and_lines(pair: tuple[Laptop, Laptop], where: int) -> None:
+    """On the device that deleted and on the one that was told; the lines are in the log once."""
+    one, two = pair
+    one.delete("deploy")
+    meet(one, two)
+    pair[where].replica.restore(SKILL, None)
+    meet(one, two)
+    for laptop in pair:
+        assert laptop.path(YAML).read_bytes() == MANIFEST
+        assert sorted(laptop.lines()) == sorted(LOCAL)
+
+
+def test_a_late_writer_into_a_trashed_log_is_not_lost(pair: tuple[Laptop, Laptop]) -> None:
+    """A program that had the log open writes into the renamed file: a second look finds it."""
+    one, two = pair
+    writer = two.path(LOG).open("ab")
+    one.delete("deploy")
+    meet(one, two)
+    later = line(0, "late").replace(b"2026-06-01", b"2026-12-01")
+    writer.write(later + b"\n")
+    writer.close()
+    two.pass_time(61)
+    meet(one, two)
+    assert later in two.lines()
+    assert two.path(YAML).read_bytes() == MANIFEST
+    assert later in one.lines()
+    assert not [entry for entry in two.path(".fleetsync/trash").iterdir()]
+
+
+def many(laptop: Laptop, count: int) -> list[str]:
+    names = [f"skill-{n}" for n in range(count)]
+    for name in names:
+        laptop.make(name, line(1, name))
+    return names
+
+
+def test_many_skills_gone_at_once_wait_for_a_person(pair: tuple[Laptop, Laptop]) -> None:
+    """Nothing is minted and nothing applied meanwhile; undoing brings all of it back."""
+    one, two = pair
+    names = many(one, 10)
+    meet(one, two)
+    for name in names:
+        shutil.rmtree(one.path(f"skills/{name}"))
+    one.pass_time(6)
+    assert one.replica.condition().state is HomeState.GUARDED
+    assert two.path("skills/skill-3").exists()
+    one.reopen()
+    assert one.replica.guarded is not None
+    one.replica.decide(confirm=False)
+    meet(one, two)
+    assert one.replica.condition().state is HomeState.OK
+    assert all(one.path(f"skills/{name}/skill.yaml").exists() for name in names)
+    assert all(two.path(f"skills/{name}/skill.yaml").exists() for name in names)
+
+
+def test_many_deletions_that_were_meant_are_carried_out_on_a_persons_word(
+    pair: tuple[Laptop, Laptop],
+) -> None:
+    """The other device asks as well: it cannot know."""
+    one, two = pair
+    names = many(one, 10)
+    meet(one, two)
+    for name in names:
+        shutil.rmtree(one.path(f"skills/{name}"))
+    one.pass_time(6)
+    one.replica.decide(confirm=True)
+    meet(one, two)
+    assert two.replica.condition().state is HomeState.GUARDED
+    assert all(two.path(f"skills/{name}").exists() for name in names)
+    two.replica.decide(confirm=True)
+    assert not any(two.path(f"skills/{name}").exists() for name in names)
+    assert two.path(SKILL).exists()
+
+
+def test_a_handful_passes_the_guard(pair: tuple[Laptop, Laptop]) -> None:
+    """`mur skill sweep` removes a few at a time."""
+    one, two = pair
+    names = many(one, 5)
+    meet(one, two)
+    for name in names:
+        shutil.rmtree(one.path(f"skills/{name}"))
+    one.pass_time(6)
+    meet(one, two)
+    assert not any(two.path(f"skills/{name}").exists() for name in names)
+
+
+def test_the_directory_of_all_skills_gone_is_never_taken_for_deletions(pair: tuple[Laptop, Laptop]) -> None:
+    """However few there were: an unmounted or moved directory is an accident."""
+    one, two = pair
+    one.path("skills").rename(one.path("elsewhere"))
+    one.pass_time(6)
+    meet(one, two)
+    assert one.replica.condition().state is HomeState.GUARDED
+    assert two.path(SKILL).exists()
+
+
+def test_a_home_put_back_from_a_backup_does_not_undo_what_came_after(pair: tuple[Laptop, Laptop]) -> None:
+    """Old values beside a log that lost lines: the current ones are applied, and a person is told."""
+    one, two = pair
+    backup = one.folder / "backup"
+    shutil.copytree(one.path(SKILL), backup)
+    one.path(YAML).write_bytes(NEWER)
+    with one.path(LOG).open("ab") as log:
+        log.write(line(30, "here") + b"\n")
+    one.replica.scan(None)
+    meet(one, two)
+    one.replica.close()
+    shutil.rmtree(one.path(SKILL))
+    shutil.copytree(backup, one.path(SKILL))
+    one.replica = one._open()
+    assert one.replica.condition().state is HomeState.GUARDED
+    meet(one, two)
+    assert one.path(YAML).read_bytes() == two.path(YAML).read_bytes() == NEWER
+    assert sorted(one.lines()) == sorted([*LOCAL, line(30, "here")])
+
+
+def test_a_version_says_what_its_deletion_deleted(pair: tuple[Laptop, Laptop]) -> None:
+    """So that any device can bring it back, whoever deleted it."""
+    one, _ = pair
+    one.delete("deploy")
+    (body,) = [g.bodies[0] for g in one.groups() if g.path == YAML]
+    gone = register.decode(body)
+    assert (gone.value, gone.before) == (None, MANIFEST)
+    assert gone.floor is not None
