@@ -16,15 +16,26 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from fleetsync.config import Flags, Settings
 from fleetsync.files import ensure_private_dir
 from fleetsync.ports import RunStore
-from fleetsync.records.audits import EventType, Run, RunFilter, RunLog, RunStart, RunStats, RunStatus
+from fleetsync.records.audits import (
+    EventType,
+    Run,
+    RunFilter,
+    RunLog,
+    RunStart,
+    RunStats,
+    RunStatus,
+    storable_text,
+)
+from fleetsync.records.execution import MAX_ERROR_CHARACTERS
+from fleetsync.records.execution import Run as Execution
 from fleetsync.stores.opening import open_run_store
-from fleetsync.stores.recorder import OpenRun, RunRecorder, mark_crashed, purging
+from fleetsync.stores.recorder import OpenRun, RunRecorder, mark_crashed, new_run_id, purging
 from fleetsync.stores.scribe import Scribe, Spool
 
 __all__ = [
@@ -43,6 +54,7 @@ __all__ = [
     "mark_crashed",
     "open_store",
     "purging",
+    "record_execution",
     "recording",
 ]
 
@@ -56,6 +68,34 @@ def open_store(settings: Settings | None = None) -> RunStore:
     if not settings.config.store.url:
         ensure_private_dir(settings.state_dir)
     return open_run_store(settings.config.store.url, settings.state_dir)
+
+
+def record_execution(
+    run: Execution, skill_id: str, caller_id: str, *, ended_at: int, opened: Callable[[], RunStore]
+) -> None:
+    """Record a run that is over already, in the store that `opened` gives; never fails.
+
+    `ended_at` is µs since 1970. This is what `fleetsync record` leaves beside the event in the log.
+    """
+    seconds = (run.duration_ms or 0) / 1000
+    start = RunStart(
+        id=new_run_id(),
+        skill_id=skill_id,
+        caller_id=storable_text(caller_id)[:100],
+        inputs={"trigger": run.trigger},
+        started_at=ended_at - int(min(seconds * 1e6, ended_at)),
+    )
+    said = run.stderr or (None if run.exit_code is None else f"exit code {run.exit_code}")
+    stats = RunStats(
+        status=RunStatus.OK if run.success else RunStatus.ERROR,
+        finished_at=ended_at,
+        error=None if run.success or said is None else storable_text(said[:MAX_ERROR_CHARACTERS]),
+        runtime_seconds=seconds,
+    )
+    spool = Spool(opened)
+    spool.write(lambda store: store.start_run(start))
+    spool.write(lambda store: store.finish_run(start.id, stats))
+    spool.close()
 
 
 @contextmanager

@@ -133,8 +133,14 @@ class ExperienceIndex(ExperienceStore, Protocol):
     def marks(self) -> dict[str, Mark]:
         """Stream → how far its log was read."""
 
-    def absorb(self, events: Sequence[Experience], stream: str, mark: Mark | None) -> int:
-        """Take in what stands in a log, whatever it is, and how far that was; how many were new."""
+    def absorb(
+        self, events: Sequence[Experience], stream: str, before: Mark | None, after: Mark | None
+    ) -> bool:
+        """Take in what stands in a log between two marks, whatever it is.
+
+        False, and nothing is done, if the mark of the stream is not `before` any more: somebody else
+        has read on, or begun anew.
+        """
 
     def fresh(self, events: Sequence[Experience], stream: str, rules: Rules) -> list[Experience]:
         """Those that `append_events` would take; raises as it does, and changes nothing."""

@@ -12,9 +12,9 @@ from fleetsync.records.yamlsplices import indented, outline
 # --- texts as people and programs write them ------------------------------------------------------------
 
 LAYOUT = st.sampled_from(
-    ["", "", "", "\n", "# note\n", "    # deep note\n", "\n  # note\n\n", "\t\n", "# identity: x\n"]
+    ["", "", "", "\n", "# note\n", "    # deep note\n", "\n  # note\n\n", " \n", "# identity: x\n"]
 )
-REMARKS = st.sampled_from(["", "", "  # remark", " "])
+REMARKS = st.sampled_from(["", "", "  # remark", " ", "\t# remark"])
 SCALARS = st.sampled_from(
     [
         "plain",

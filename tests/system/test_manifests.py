@@ -13,7 +13,6 @@ from tests.system.fleet import (
     Fleet,
     Laptop,
     all_equal,
-    connected,
     events,
     manifest,
     until,
@@ -87,24 +86,20 @@ def test_restore_without_a_number_takes_the_newest(fleet: Fleet) -> None:
 
 
 def test_keep_local_wins_everywhere(fleet: Fleet) -> None:
-    """A person who says that this device is right is obeyed on all of them, though the other is newer."""
+    """A person who says that this device is right is obeyed on all, though the other edit was later."""
     desk, travel = fleet.pair()
-    newer = manifest("newer", updated_at="2025-06-02T00:00:00Z")
-    older = manifest("but right", updated_at="2025-06-01T00:00:00Z")
     desk.ask("peers", "pause", "travel")
-    before = desk.status()["home"]["fingerprint"], travel.status()["home"]["fingerprint"]
-    desk.write(MANIFEST, older)
-    travel.write(MANIFEST, newer)
-    until(lambda: desk.status()["home"]["fingerprint"] != before[0], "desk has seen its edit")
-    until(lambda: travel.status()["home"]["fingerprint"] != before[1], "travel has seen its edit")
-    assert desk.ask("keep-local", MANIFEST)["path"] == MANIFEST
+    mine, theirs = manifest("earlier, but right"), manifest("later")
+    for laptop, value in ((desk, mine), (travel, theirs)):
+        before = laptop.status()["home"]["fingerprint"]
+        laptop.write(MANIFEST, value)
+        until(lambda laptop=laptop, b=before: laptop.status()["home"]["fingerprint"] != b, "it is seen")
+    assert desk.ask("keep-local", "skills/deploy")["path"] == MANIFEST
     desk.ask("peers", "resume", "travel")
+    both_have(mine, desk, travel)
     all_equal(desk, travel)
-    if travel.read(MANIFEST) == newer:  # it was no more than concurrent: say it again, knowing the other
-        connected((desk, travel))
-    both_have(newer, desk, travel)
-    desk.ask("restore", MANIFEST)
-    both_have(older, desk, travel)
+    assert any(entry["size"] == len(theirs) for laptop in (desk, travel) for entry in in_history(laptop))
+    assert desk.ask("keep-local", "skills/none", code=1)["error"]["code"] == "not-found"
 
 
 def in_place(path: str, value: bytes) -> None:

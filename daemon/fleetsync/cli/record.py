@@ -56,12 +56,13 @@ def record(
     env_class: str | None,
     device_id: str,
 ) -> None:
-    """Append one execution event to the log of SKILL, and print it.
+    """Append one execution event to the log of SKILL, and print it; the audit gets a run.
 
     Works without the daemon; a running one sends it on at once.
     """
     import time
 
+    from fleetsync import audit
     from fleetsync.cli import output
     from fleetsync.cli.reading import require_skill
     from fleetsync.records import timestamps
@@ -77,8 +78,12 @@ def record(
         trigger=trigger,
         env_class_override=env_class,
     )
-    line = record_run(run, timestamps.at(time.time_ns()), device_id)
+    now = time.time_ns()
+    line = record_run(run, timestamps.at(now), device_id)
     append_line(session.home_path(), f"skills/{skill}/events.jsonl", line)
+    audit.record_execution(
+        run, skill, device_id, ended_at=now // 1000, opened=lambda: audit.open_store(session.settings())
+    )
     if session.json:
         output.emit_line(line)
     else:

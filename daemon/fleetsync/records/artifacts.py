@@ -11,7 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from fleetsync.errors import InvalidQuery
-from fleetsync.records.experience_types import ArtifactState
+from fleetsync.records.experience_words import ArtifactState
 
 DESCRIPTIONS: dict[ArtifactState, str] = {
     ArtifactState.DRAFT: "being worked on, not for use",

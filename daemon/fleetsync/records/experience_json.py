@@ -10,13 +10,15 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from fleetsync.errors import MalformedRecord
 from fleetsync.records.strictjson import MAX_DEPTH, Json, Number, Object, print_f64, print_string
 
 SIGNIFICANT = 15
 """Digits of an f64 that count: the reference's parser moves others by one or two units."""
+
+_WORDS = {None: "null", True: "true", False: "false"}
 
 
 def canonical_f64(value: float) -> str:
@@ -41,10 +43,10 @@ def print_f32(value: float) -> str:
 def narrow(value: float) -> float:
     """The nearest f32; raises `MalformedRecord` beyond their range."""
     try:
-        narrow: float = struct.unpack("<f", struct.pack("<f", value))[0]
+        nearest: float = struct.unpack("<f", struct.pack("<f", value))[0]
     except OverflowError:
         raise MalformedRecord(f"{value} is out of the range of f32") from None
-    return narrow
+    return nearest
 
 
 def finite(value: Any) -> float:
@@ -73,9 +75,7 @@ def canonical_json(value: Json) -> str:
         return f"[{','.join(map(canonical_json, value))}]"
     if isinstance(value, Number):
         return str(value.value) if isinstance(value.value, int) else f"{canonical_f64(value.value)}f"
-    return (
-        print_string(value) if isinstance(value, str) else {None: "null", True: "true", False: "false"}[value]
-    )
+    return print_string(value) if isinstance(value, str) else _WORDS[value]
 
 
 def member(value: Json, wanted: str) -> Json:
@@ -91,7 +91,7 @@ def print_json(value: Any, depth: int = MAX_DEPTH) -> str:
     if depth < 0:
         raise MalformedRecord("nested too deeply")
     if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
+        return _WORDS[value]
     if isinstance(value, str):
         return print_string(value)
     if isinstance(value, int):
@@ -110,8 +110,8 @@ def print_name(name: Any) -> str:
     return print_string(name) if isinstance(name, str) else refuse("a string", name)
 
 
-def refuse(wanted: str, value: object) -> Any:
-    """Raises `MalformedRecord`; typed so that it can stand where a value is wanted."""
+def refuse(wanted: str, value: object) -> NoReturn:
+    """Raises `MalformedRecord` that says what was wanted."""
     raise MalformedRecord(f"{wanted} is wanted, not {_shown(value)}")
 
 

@@ -16,8 +16,10 @@ import msgspec
 from fleetsync.errors import InvalidQuery
 from fleetsync.records.artifacts import Artifact
 from fleetsync.records.experience_shapes import shape_of
-from fleetsync.records.experience_types import ArtifactKind, ArtifactState
-from fleetsync.records.experiences import Experience, Instant, end_of, instant
+from fleetsync.records.experience_times import Instant, end_of, instant
+from fleetsync.records.experience_types import ArtifactKind
+from fleetsync.records.experience_words import ArtifactState
+from fleetsync.records.experiences import Experience
 
 UPSTREAM_CHAINED = frozenset({"ProposalCreated", "ProposalValidated", "OutcomeRecorded", "BudgetExceeded"})
 """The kinds whose chain the reference looks at."""

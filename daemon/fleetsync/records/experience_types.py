@@ -9,20 +9,31 @@ Implements docs/experience.md, "Types".
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
 from fleetsync.errors import MalformedRecord
+from fleetsync.records.experience_scalars import Single, Text, Whole
 from fleetsync.records.experience_shapes import (
     ABSENT_TAKES_DEFAULT,
     Flat,
-    Single,
-    Text,
-    Whole,
     Wrapped,
     shape_of,
+)
+from fleetsync.records.experience_words import (
+    ArtifactState,
+    DataClassification,
+    DecisionStep,
+    KnownArtifactKind,
+    ProposalKind,
+    RecallConsumer,
+    RecallUse,
+    Replayability,
+    ReplayabilityDowngradeReason,
+    RiskTier,
+    RollbackSeverity,
+    StopReason,
 )
 from fleetsync.records.strictjson import Json, Object, print_string
 
@@ -32,126 +43,6 @@ F32: TypeAlias = Annotated[float, Single()]
 
 class Value(msgspec.Struct, frozen=True, kw_only=True):
     """What every type here is: frozen, its fields named."""
-
-
-# --- words ---------------------------------------------------------------------------------------------
-
-
-class DecisionStep(StrEnum):
-    """Which step of a decision an event belongs to."""
-
-    REASONING = "Reasoning"
-    EVALUATION = "Evaluation"
-    PLANNING = "Planning"
-
-
-class ProposalKind(StrEnum):
-    """What a proposal is."""
-
-    CLAIMS = "Claims"
-    PLAN = "Plan"
-    CLASSIFICATION = "Classification"
-    EVALUATION = "Evaluation"
-    DRAFT_DOCUMENT = "DraftDocument"
-    REASONING = "Reasoning"
-
-
-class Replayability(StrEnum):
-    """How well a result can be had again; NONE is the word `None`, not null."""
-
-    DETERMINISTIC = "Deterministic"
-    BEST_EFFORT = "BestEffort"
-    NONE = "None"
-
-
-class ReplayabilityDowngradeReason(StrEnum):
-    """Why it cannot be had again as well as before."""
-
-    RECALL_EMBEDDER_NOT_DETERMINISTIC = "RecallEmbedderNotDeterministic"
-    RECALL_CORPUS_NOT_CONTENT_ADDRESSED = "RecallCorpusNotContentAddressed"
-    REMOTE_BACKEND_USED = "RemoteBackendUsed"
-    NO_SEED_PROVIDED = "NoSeedProvided"
-    MULTIPLE_REASONS = "MultipleReasons"
-
-
-class RiskTier(StrEnum):
-    """How much is at stake."""
-
-    LOW = "Low"
-    MEDIUM = "Medium"
-    HIGH = "High"
-    CRITICAL = "Critical"
-
-
-class DataClassification(StrEnum):
-    """Who may see the data."""
-
-    PUBLIC = "Public"
-    INTERNAL = "Internal"
-    CONFIDENTIAL = "Confidential"
-    RESTRICTED = "Restricted"
-
-
-class RecallUse(StrEnum):
-    """What recalled material is for."""
-
-    RUNTIME_AUGMENTATION = "RuntimeAugmentation"
-    TRAINING_CANDIDATE_SELECTION = "TrainingCandidateSelection"
-
-
-class RecallConsumer(StrEnum):
-    """Who takes recalled material."""
-
-    KERNEL = "Kernel"
-    ANALYTICS = "Analytics"
-    TRAINER = "Trainer"
-
-
-class StopReason(StrEnum):
-    """Why a recall ended; not the `stop_reason` of an outcome, which is free text."""
-
-    REACHED_TOP_K = "ReachedTopK"
-    BUDGET_EXHAUSTED = "BudgetExhausted"
-    BELOW_THRESHOLD = "BelowThreshold"
-    TOKEN_LIMIT_REACHED = "TokenLimitReached"  # noqa: S105 - a word of the format
-    LATENCY_EXCEEDED = "LatencyExceeded"
-    EMBEDDER_NOT_DETERMINISTIC = "EmbedderNotDeterministic"
-    TENANT_SCOPE_MISSING = "TenantScopeMissing"
-
-
-class ArtifactState(StrEnum):
-    """How a governed artifact stands; what may follow what is `artifacts.py`."""
-
-    DRAFT = "Draft"
-    APPROVED = "Approved"
-    ACTIVE = "Active"
-    QUARANTINED = "Quarantined"
-    DEPRECATED = "Deprecated"
-    ROLLED_BACK = "RolledBack"
-
-
-class RollbackSeverity(StrEnum):
-    """How bad it is."""
-
-    LOW = "Low"
-    MEDIUM = "Medium"
-    HIGH = "High"
-    CRITICAL = "Critical"
-
-    @property
-    def immediate(self) -> bool:
-        """Whether somebody has to act at once."""
-        return self in (RollbackSeverity.HIGH, RollbackSeverity.CRITICAL)
-
-
-class KnownArtifactKind(StrEnum):
-    """The kinds of artifacts that have a name of their own."""
-
-    ADAPTER = "Adapter"
-    PACK = "Pack"
-    POLICY = "Policy"
-    TRUTH_FILE = "TruthFile"
-    EVAL_SUITE = "EvalSuite"
 
 
 class OtherArtifactKind(msgspec.Struct, frozen=True):

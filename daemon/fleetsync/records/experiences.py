@@ -11,28 +11,27 @@ from __future__ import annotations
 
 import re
 from hashlib import sha256
-from typing import NamedTuple
 
 import msgspec
 
 from fleetsync.errors import InvalidQuery, MalformedRecord
-from fleetsync.records import strictjson, timestamps
+from fleetsync.records import strictjson
 from fleetsync.records.artifacts import Movement
 from fleetsync.records.experience_json import canonical_json, member
 from fleetsync.records.experience_shapes import fields_of, shape_of
+from fleetsync.records.experience_times import PLACEHOLDER, Instant, instant, stamp
 from fleetsync.records.experience_types import (
     KINDS,
     RENAMED,
     ArtifactKind,
-    ArtifactState,
     ArtifactStateTransitioned,
     Envelope,
     LifecycleEvent,
     ReplayTrace,
     Value,
 )
+from fleetsync.records.experience_words import ArtifactState
 from fleetsync.records.strictjson import Json, Object
-from fleetsync.records.timestamps import Timestamp
 
 MAX_ID = 256
 """Characters of an id in an envelope, and bytes of one in an event that is written here."""
@@ -41,26 +40,7 @@ MAX_TIME = 64
 MAX_LINE = 1 << 20
 """Bytes of a line: what does not fit an item does not sync (datasets.py)."""
 
-PLACEHOLDER = "1970-01-01T00:00:00Z"
-"""What the reference's constructors write for a time that nobody gave."""
-
 _ID = re.compile(r"[A-Za-z0-9._-]*")
-_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-
-
-class Instant(NamedTuple):
-    """A point in time: µs since 1970, rounded down, and the ns above that (0 … 999).
-
-    A leap second falls together with the second after it.
-    """
-
-    micros: int
-    rest: int
-
-    @classmethod
-    def of(cls, time: Timestamp) -> Instant:
-        """The point of a timestamp."""
-        return cls(time.micros, time.nanos % 1000)
 
 
 class Experience(msgspec.Struct, frozen=True, gc=False):
@@ -91,36 +71,6 @@ class Experience(msgspec.Struct, frozen=True, gc=False):
     def identity(self) -> str:
         """SHA-256 of the exact line, hexadecimal."""
         return sha256(self.line).hexdigest()
-
-
-# --- times ---------------------------------------------------------------------------------------------
-
-
-def instant(text: str) -> Instant | None:
-    """The point in time that `occurred_at` names; a bare date is its first moment.
-
-    None is *unknown*: text that is no time (`lamport:7`), and 1970-01-01T00:00:00Z, which is what
-    programs write that do not look at a clock.
-    """
-    try:
-        point = Instant.of(timestamps.parse(f"{text}T00:00:00Z" if _DAY.fullmatch(text) else text))
-    except MalformedRecord:
-        return None
-    return None if point == (0, 0) else point
-
-
-def end_of(text: str) -> Instant | None:
-    """The last moment that this text still names, as the end of a range: of a bare date its last."""
-    if not _DAY.fullmatch(text):
-        return instant(text)
-    begin = instant(text)
-    return begin and Instant(begin.micros + 86_400_000_000 - 1, 999)
-
-
-def stamp(nanoseconds: int) -> str:
-    """A clock's reading (ns since 1970) as text that sorts as time does: `…T00:00:00.000000Z`."""
-    secs, nanos = divmod(nanoseconds, 1_000_000_000)
-    return f"{timestamps.write(secs, 0)[:-1]}.{nanos // 1000:06}Z"
 
 
 # --- reading --------------------------------------------------------------------------------------------
@@ -161,16 +111,6 @@ def typed(line: bytes) -> Envelope:
     """
     envelope: Envelope = fields_of(Envelope).read(_renamed(_object(line)))
     return envelope
-
-
-def item_time(line: bytes) -> int:
-    """µs since 1970 of a line as a member of the set, 0 if it says none that can be read.
-
-    Any JSON object is a member, envelope or not; raises `MalformedRecord` for anything else.
-    """
-    text = member(_object(line), "occurred_at")
-    found = instant(text) if isinstance(text, str) else None
-    return 0 if found is None else found.micros
 
 
 def canonical(value: Json) -> str:

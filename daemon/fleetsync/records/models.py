@@ -19,6 +19,7 @@ from fleetsync.records.model_entries import check_entry, check_node, digest
 from fleetsync.records.yamlscalars import double_quoted, meaning, print_scalar
 from fleetsync.records.yamlsplices import (
     Block,
+    below_comments,
     blocks,
     dedented,
     ended,
@@ -230,7 +231,8 @@ class _Change:
         if self._node is None:
             yield self._without(found)
             return
-        for value in (self._value, yamltree.print_node(self._node, -_STEP).strip() + "\n"):
+        printed = yamltree.print_node(self._node, -_STEP)
+        for value in (self._value.rstrip(), self._value, printed.strip()):
             lines = ended(value).replace("\n", self._break)
             if self._at is not None:
                 yield self._replaced(found[self._at], lines)
@@ -256,7 +258,8 @@ class _Change:
 
     def _inserted(self, found: list[Block], lines: str) -> str:
         place = self._place()
-        at = found[place - 1].end if place else line_end(self._text, self._models_block().colon)
+        top = line_end(self._text, self._models_block().colon)
+        at = found[place - 1].end if place else below_comments(self._text, top, found[0].column)
         before = ended(self._text[:at], self._break)
         return before + self._entry(lines, found[0].column, _step(self._text, found)) + self._text[at:]
 
@@ -268,7 +271,9 @@ class _Change:
             rest = text[key.value.span.end : line_end(text, key.value.span.end)]
             head = ended(text[: key.value.span.start].rstrip(" ") + rest, self._break)
             entry = self._entry(lines, key.column + _STEP, _STEP)
-            return head + entry + text[key.value.span.end + len(rest) :]
+            tail = text[key.value.span.end + len(rest) :]
+            at = below_comments(tail, 0, key.column + _STEP)
+            return ended(head + tail[:at], self._break) + entry + tail[at:]
         top = blocks(text, root)
         column, at = (top[-1].column, top[-1].end) if top else (0, len(text))
         version = "" if top else "schema_version: 1" + self._break

@@ -15,8 +15,18 @@ from typing import NamedTuple, TypeAlias
 
 from fleetsync.errors import MalformedRecord
 from fleetsync.records import yamltree
-from fleetsync.records.yamlsplices import Block, Outline, blocks, ended, is_flow, line_end, moved, outline
-from fleetsync.records.yamltree import Mapping, Node
+from fleetsync.records.yamlsplices import (
+    Block,
+    Outline,
+    below_comments,
+    blocks,
+    ended,
+    is_flow,
+    line_end,
+    moved,
+    outline,
+)
+from fleetsync.records.yamltree import Mapping
 
 Path: TypeAlias = tuple[str, ...]
 """The keys that lead to a member, from the top."""
@@ -29,7 +39,6 @@ LOCAL: frozenset[Path] = frozenset(
 NEEDED = ("identity", "transport")
 """Local blocks without which an agent cannot run: its key, and how it is reached."""
 
-_PARENTS = {path[:-1] for path in LOCAL if len(path) > 1}
 _BEGINNING = re.compile(r"^---[^\n]*(?:\n|\Z)", re.MULTILINE)
 
 
@@ -129,7 +138,7 @@ class _Profile(NamedTuple):
 
     @property
     def cuts(self) -> list[_Cut]:
-        """The local blocks in the order of the text; a mapping that holds nothing else is one itself."""
+        """The local blocks in the order of the text."""
         found = [cut for level in self.levels.values() for cut in _cuts(level)]
         return sorted(found, key=lambda cut: cut.start)
 
@@ -141,30 +150,28 @@ def _read(file: bytes) -> _Profile:
         raise MalformedRecord("the profile is not a mapping in block style")
     yamltree.digest(root)  # no key twice, no tags
     beginning = _BEGINNING.search(text, 0, root.span.start)
-    top = _Level((), 0 if beginning is None else beginning.end(), blocks(text, root))
+    top = _level_at(text, (), 0 if beginning is None else beginning.end(), root)
     levels: dict[Path, _Level] = {(): top}
     for block in top.members:
         if _is_mixed(block):
-            path, begin = (block.key.text,), line_end(text, block.colon)
-            assert isinstance(block.value, Mapping)
-            levels[path] = _Level(path, begin, blocks(text, block.value))
+            levels[block.key.text,] = _level_below(text, block)
     return _Profile(text, root, levels)
 
 
+def _level_below(text: str, block: Block) -> _Level:
+    assert isinstance(block.value, Mapping)
+    return _level_at(text, (block.key.text,), line_end(text, block.colon), block.value)
+
+
+def _level_at(text: str, path: Path, begin: int, mapping: Mapping) -> _Level:
+    members = blocks(text, mapping)
+    return _Level(path, below_comments(text, begin, members[0].column), members)
+
+
 def _is_mixed(block: Block) -> bool:
-    """Whether some of its members, but not all, are local; only then they are looked at."""
-    if (block.key.text,) not in _PARENTS or not isinstance(block.value, Mapping):
-        return False
-    local = [(block.key.text, key.text) in LOCAL for key, _ in block.value.members]
-    return any(local) and not all(local)
-
-
-def _is_local(path: Path, value: Node) -> bool:
-    if path in LOCAL:
-        return True
-    if path not in _PARENTS or not isinstance(value, Mapping) or not value.members:
-        return False
-    return all((*path, key.text) in LOCAL for key, _ in value.members)
+    """Whether some of its members are local; only then they are looked at one by one."""
+    members = block.value.members if isinstance(block.value, Mapping) else []
+    return any((block.key.text, key.text) in LOCAL for key, _ in members)
 
 
 def _cuts(level: _Level) -> Iterator[_Cut]:
@@ -172,7 +179,7 @@ def _cuts(level: _Level) -> Iterator[_Cut]:
     begin = level.begin
     for block in level.members:
         path = (*level.path, block.key.text)
-        if _is_local(path, block.value):
+        if path in LOCAL:
             yield _Cut(path, after, begin, block.end, block.column)
         else:
             after = (block.key.text, *after)
@@ -207,39 +214,41 @@ def _level(profile: _Profile, path: Path) -> _Level | None:
         return profile.levels[path]
     for block in profile.levels[()].members:
         if (block.key.text,) == path and isinstance(block.value, Mapping) and block.value.members:
-            return _Level(path, line_end(profile.text, block.colon), blocks(profile.text, block.value))
+            return _level_below(profile.text, block)
     return None
 
 
 def _with_insertions(text: str, insertions: list[_Insertion]) -> str:
     result, at = "", 0
     for insertion in sorted(insertions, key=lambda insertion: insertion.at):
-        result = ended(result + text[at : insertion.at]) + insertion.text
+        result = ended(_then(result, text[at : insertion.at])) + insertion.text
         at = insertion.at
-    return (ended(result) if at < len(text) else result) + text[at:]
+    return _then(result, text[at:])
+
+
+def _then(text: str, more: str) -> str:
+    return ended(text) + more if more else text
 
 
 # --- comparing ----------------------------------------------------------------------------------------
 
 
-def _without_local(root: Mapping) -> Mapping:
-    def kept(mapping: Mapping, path: Path) -> Mapping:
-        members = [(key, value) for key, value in mapping.members if not _is_local((*path, key.text), value)]
-        return mapping._replace(members=members)
-
-    inner = kept(root, ()).members
-    mixed = [(key, kept(v, (key.text,)) if isinstance(v, Mapping) else v) for key, v in inner]
-    return root._replace(members=mixed)
+def _without_local(root: Mapping, path: Path = ()) -> Mapping:
+    """What of the profile is not local; local blocks are two keys deep at most."""
+    kept = [(key, value) for key, value in root.members if (*path, key.text) not in LOCAL]
+    if not path:
+        kept = [(k, _without_local(v, (k.text,)) if isinstance(v, Mapping) else v) for k, v in kept]
+    return root._replace(members=kept)
 
 
-def _local(root: Mapping) -> dict[Path, Outline]:
+def _local(root: Mapping, path: Path = ()) -> dict[Path, Outline]:
+    """What the local blocks say."""
     found: dict[Path, Outline] = {}
     for key, value in root.members:
-        if (key.text,) in LOCAL:
-            found[key.text,] = outline(value)
-        elif (key.text,) in _PARENTS and isinstance(value, Mapping):
-            inner = [(name.text, node) for name, node in value.members]
-            found |= {(key.text, name): outline(n) for name, n in inner if (key.text, name) in LOCAL}
+        if (*path, key.text) in LOCAL:
+            found[*path, key.text] = outline(value)
+        elif not path and isinstance(value, Mapping):
+            found |= _local(value, (key.text,))
     return found
 
 

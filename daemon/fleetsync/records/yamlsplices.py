@@ -65,8 +65,7 @@ def _end(text: str, value: Node, column: int) -> int:
         if rest is None:
             raise MalformedRecord("something stands behind a value on its line")
         end = rest.end()
-    below = _comments_from(column + 1).match(text, end)
-    return end if below is None else below.end()
+    return below_comments(text, end, column)
 
 
 def _without_blank_lines(text: str, scalar: Scalar, end: int) -> int:
@@ -76,6 +75,12 @@ def _without_blank_lines(text: str, scalar: Scalar, end: int) -> int:
     while not text[(start := line_start(text, end - 1)) : end].strip() and start > scalar.span.start:
         end = start
     return end
+
+
+def below_comments(text: str, at: int, column: int) -> int:
+    """The first character behind the comment lines that follow and are indented deeper than `column`."""
+    found = _comments_from(column + 1).match(text, at)
+    return at if found is None else found.end()
 
 
 @lru_cache(maxsize=64)

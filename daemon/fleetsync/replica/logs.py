@@ -299,8 +299,10 @@ class Logs:
         if not log.in_place():
             raise FileChanged(f"{log.folder.at(log.name)} was replaced while it was being opened")
         self._settle_outstanding(log, path, row)
-        grew = self.changed(path, log.look()) and self._read(log.fd, path, row)
-        missing = self._not_in_file(lines) if grew else lines
+        missing = lines
+        if self.changed(path, log.look()):
+            self._read(log.fd, path, row)
+            missing = self._not_in_file(lines)
         if not missing:
             return
         offset = log.look().size

@@ -316,10 +316,17 @@ class Registers:
             self._remember_file(root, path, target)
 
     def _remember_file(self, root: Folder, path: str, target: Target) -> None:
+        """The file has just been written. A look is only remembered for the bytes that it belongs to:
+        an editor may have saved again since, and that edit must be found.
+        """
         folder, name = root.parent_of(path)
         with folder:
-            status = folder.status(name)
-        self._remember(path, target.digest, None if status is None else look_of(status))
+            try:
+                value, look = _read(folder, name)
+            except FileNotFoundError:
+                value, look = b"", None
+        written = hashlib.sha256(value).digest() == target.digest
+        self._remember(path, target.digest, look if written else None)
 
     def _remember(self, path: str, digest: bytes, look: Look | None) -> None:
         file = RegisterFile(digest, look)

@@ -326,6 +326,7 @@ class Replica:
         with self._home.open() as root, self._indexing():
             for position in sorted(range(len(groups)), key=lambda p: is_log(groups[p].path)):
                 answers[position] = self._apply_group(root, groups[position], origin)
+            self._units.take_away(root)
         return [verdict for answer in answers for verdict in answer]
 
     def _apply_group(self, root: Folder, group: Group, origin: DeviceId) -> list[Verdict]:
@@ -356,7 +357,6 @@ class Replica:
             verdicts.append(verdict)
         if any(verdict.outcome is Outcome.NEW for verdict in verdicts):
             self._bring(root, path)
-            self._units.take_away(root)
         return verdicts
 
     def _revive(self, root: Folder, log: str, manifests: Sequence[str]) -> None:

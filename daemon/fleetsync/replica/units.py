@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
+from typing import NamedTuple
 
 import msgspec
 
@@ -35,6 +36,13 @@ PATIENCE = 5_000_000
 _ROOTS = "dataset-roots"
 
 Follow = Callable[[Change], None]
+
+
+class _Missing(NamedTuple):
+    """Since when (µs) a file has been seen missing, and whether it went while the daemon ran."""
+
+    since: int
+    watched: bool
 
 
 class Units:
@@ -63,8 +71,7 @@ class Units:
         self._trash = trash
         self._follow = follow
         self._now = registers.versions.clock.now
-        self._missing: dict[str, int] = {}
-        self._watched = False
+        self._missing: dict[str, _Missing] = {}
 
     # --- noticing -----------------------------------------------------------------------------------
 
@@ -74,8 +81,8 @@ class Units:
         `watched` False: what is missing now went while the daemon was down.
         """
         missing = [path for path in self._registers.present() if path not in present]
-        self._missing = {path: self._missing.get(path, self._now()) for path in missing}
-        self._watched = watched
+        now = _Missing(self._now(), watched)
+        self._missing = {path: self._missing.get(path, now) for path in missing}
         changed = self._roots_changed(root)
         if changed and any(path.partition("/")[0] in changed for path in missing):
             self.guard.hold(Cause.DELETED_HERE, missing)
@@ -84,20 +91,22 @@ class Units:
         """Seconds until `settle` has something to decide; None if nothing is missing."""
         if not self._missing or self.guard.stops:
             return None
-        return max(0.0, (min(self._missing.values()) + PATIENCE - self._now()) / 1e6)
+        first = min(missing.since for missing in self._missing.values())
+        return max(0.0, (first + PATIENCE - self._now()) / 1e6)
 
     def settle(self, root: Folder) -> None:
         """What has been missing long enough is deleted, or put back if it is a manifest alone."""
         if self.guard.stops:
             return
-        late = [path for path, since in self._missing.items() if since + PATIENCE <= self._now()]
+        late = {p: each for p, each in self._missing.items() if each.since + PATIENCE <= self._now()}
         gone = [path for path in late if see(root, path) is None and not _unit_exists(root, path)]
         for path in late:
             self._missing.pop(path)
             if path not in gone and see(root, path) is None:
                 self._registers.forget(path)
         if gone and self._may_go(gone, Cause.DELETED_HERE):
-            self._mint_gone(gone)
+            for path in gone:
+                self._mint_gone(path, watched=late[path].watched)
 
     def _may_go(self, paths: Iterable[str], cause: Cause) -> bool:
         """Whether the guard lets these registers go; otherwise it holds from now on."""
@@ -112,14 +121,14 @@ class Units:
             self.guard.note(name, count)
         return True
 
-    def _mint_gone(self, paths: Iterable[str]) -> None:
-        for path in paths:
-            current = self._versions.current(path)
-            self._drop_lines(path)
-            if current is not None and current.value is not None:
-                self._history.keep(path, current.value, Why.DELETED, None, current.stamp.device)
-            self._follow(self._versions.mint_gone(path, self._lines.keys(path), watched=self._watched))
-            self._registers.note_gone(path)
+    def _mint_gone(self, path: str, *, watched: bool) -> None:
+        current = self._versions.current(path)
+        keys = self._lines.keys(path)
+        self._drop_lines(path)
+        if current is not None and current.value is not None:
+            self._history.keep(path, current.value, Why.DELETED, None, current.stamp.device)
+        self._follow(self._versions.mint_gone(path, keys, watched=watched))
+        self._registers.note_gone(path)
 
     def _drop_lines(self, manifest: str) -> None:
         """The files are gone, and with them what only they held; peers give it back, into trash."""
@@ -229,7 +238,9 @@ class Units:
         if held is None:
             return []
         if held.cause is Cause.DELETED_HERE:
-            self._mint_gone([path for path in held.paths if see(root, path) is None])
+            for path in held.paths:
+                if see(root, path) is None:
+                    self._mint_gone(path, watched=True)
         elif held.cause is Cause.RESTORED:
             for path in held.paths:
                 self._follow(self._versions.mint_word(path, self._brought_back(path), keep_floor=True))

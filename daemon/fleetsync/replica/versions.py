@@ -160,10 +160,10 @@ class Versions:
             return NOTHING
         current = max(ripe, key=lambda version: version.stamp)
         hybrid = self.tick() if watched else current.stamp.hybrid + 1
-        effective = hybrid if watched else max(hybrid, current.stamp.effective + 1)
+        effective = hybrid if watched else current.stamp.effective
         stamp = Stamp(effective, hybrid, self.device, register.GONE_DIGEST)
         vector = register.known_vector(ripe) if watched else {}
-        floor = _floor_over(stamp.effective, lines)
+        floor = _floor_over(hybrid, lines)
         dot = self._dot(hybrid, vector)
         return self._author(path, Version(dot, vector, stamp, None, floor, current.value))
 

@@ -56,13 +56,17 @@ class MemoryExperienceStore(ExperienceWriting):
             return sum(self._take([event], stream, Rules.UPSTREAM) for event in events)
         return self._take(events, stream, rules)
 
-    def absorb(self, events: Sequence[Experience], stream: str, mark: Mark | None) -> int:
+    def absorb(
+        self, events: Sequence[Experience], stream: str, before: Mark | None, after: Mark | None
+    ) -> bool:
         """See `ExperienceIndex.absorb`."""
         with self._lock:
-            taken = self._take(events, stream, Rules.READ)
-            if mark is not None:
-                self._marks[stream] = mark
-            return taken
+            if self._marks.get(stream) != before:
+                return False
+            self._take(events, stream, Rules.READ)
+            if after is not None:
+                self._marks[stream] = after
+            return True
 
     def fresh(self, events: Sequence[Experience], stream: str, rules: Rules) -> list[Experience]:
         """See `ExperienceIndex.fresh`."""

@@ -14,7 +14,8 @@ VERSIONS = (
     (
         """
         CREATE TABLE experience_sources (
-            name TEXT NOT NULL PRIMARY KEY, id BIGINT NOT NULL UNIQUE, epoch TEXT NOT NULL, last BIGINT NOT NULL)
+            name TEXT NOT NULL PRIMARY KEY, id BIGINT NOT NULL UNIQUE, epoch TEXT NOT NULL,
+            last BIGINT NOT NULL)
         """,
         """
         CREATE TABLE experience_marks (
@@ -24,15 +25,16 @@ VERSIONS = (
         """
         CREATE TABLE experience_events (
             source BIGINT NOT NULL, position BIGINT NOT NULL, stream TEXT NOT NULL, identity TEXT NOT NULL,
-            copy BIGINT NOT NULL, event_id TEXT NOT NULL, occurred_at TEXT NOT NULL, micros BIGINT, rest BIGINT,
-            tenant_id TEXT, correlation_id TEXT, kind TEXT NOT NULL, chain_id TEXT, trace_link_id TEXT,
-            proposal_id TEXT, content TEXT NOT NULL, hidden BIGINT NOT NULL, disputed BIGINT NOT NULL,
+            copy BIGINT NOT NULL, event_id TEXT NOT NULL, occurred_at TEXT NOT NULL, micros BIGINT,
+            rest BIGINT, tenant_id TEXT, correlation_id TEXT, kind TEXT NOT NULL, chain_id TEXT,
+            trace_link_id TEXT, proposal_id TEXT, content TEXT NOT NULL, hidden BIGINT NOT NULL, disputed BIGINT NOT NULL,
             line TEXT NOT NULL, PRIMARY KEY (source, position))
         """,
         """
         CREATE TABLE experience_artifacts (
             source BIGINT NOT NULL, tenant_id TEXT NOT NULL, artifact_id TEXT NOT NULL, whole_tenant TEXT,
-            whole_id TEXT NOT NULL, kind TEXT, state TEXT NOT NULL, since TEXT NOT NULL, irregular BIGINT NOT NULL,
+            whole_id TEXT NOT NULL, kind TEXT, state TEXT NOT NULL, since TEXT NOT NULL,
+            irregular BIGINT NOT NULL,
             PRIMARY KEY (source, tenant_id, artifact_id))
         """,
         # whether a line is there already
@@ -67,7 +69,10 @@ VERSIONS = (
         WHERE proposal_id IS NOT NULL
         """,
         # a span of time
-        "CREATE INDEX experience_by_time ON experience_events (source, micros, rest) WHERE micros IS NOT NULL",
+        """
+        CREATE INDEX experience_by_time ON experience_events (source, micros, rest)
+        WHERE micros IS NOT NULL
+        """,
         # conflicts
         """
         CREATE INDEX experience_disputed ON experience_events (source, stream, event_id, position)

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from hashlib import sha256
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Any, TypeVar
 
@@ -29,7 +28,7 @@ from fleetsync.records.experience_intake import (
     require,
 )
 from fleetsync.records.experience_queries import ArtifactQuery, EventQuery, read_cursor, require_query
-from fleetsync.records.experience_types import ArtifactState
+from fleetsync.records.experience_words import ArtifactState
 from fleetsync.records.experiences import Experience, trace_content
 from fleetsync.stores.experience_conditions import Condition, column, condition_of, tenant_of
 from fleetsync.stores.experience_schema import SCHEMA, VERSIONS
@@ -43,8 +42,8 @@ BATCH = 400
 """Values in one list of a statement; SQLite takes at least 999 parameters."""
 
 _EVENT = (
-    "source, position, stream, identity, copy, event_id, occurred_at, micros, rest, tenant_id, correlation_id,"
-    " kind, chain_id, trace_link_id, proposal_id, content, hidden, disputed, line"
+    "source, position, stream, identity, copy, event_id, occurred_at, micros, rest, tenant_id,"
+    " correlation_id, kind, chain_id, trace_link_id, proposal_id, content, hidden, disputed, line"
 )
 _WIDTH = len(_EVENT.split(","))
 _SHOWN = "position, stream, line, disputed"
@@ -105,17 +104,29 @@ class SqlExperienceStore(ExperienceWriting):
     ) -> int:
         """See `ExperienceStore.append_events`; as upstream, those before one that is refused stay."""
         if self._upstream:
-            return sum(self._take([event], stream, Rules.UPSTREAM, None) for event in events)
-        return self._take(events, stream, rules, None)
+            return sum(self._append([event], stream, Rules.UPSTREAM) for event in events)
+        return self._append(events, stream, rules)
 
-    def absorb(self, events: Sequence[Experience], stream: str, mark: Mark | None) -> int:
+    def absorb(
+        self, events: Sequence[Experience], stream: str, before: Mark | None, after: Mark | None
+    ) -> bool:
         """See `ExperienceIndex.absorb`."""
-        return self._take(events, stream, Rules.READ, mark)
+
+        def work(execute: Execute) -> bool:
+            last = self._lock(execute)
+            if _mark(execute, self._source, stream) != before:
+                return False
+            self._take(execute, events, stream, Rules.READ, last)
+            if after is not None:
+                execute(_KEEP_MARK, (self._source, stream, *after))
+            return True
+
+        return self._database.write(work)
 
     def fresh(self, events: Sequence[Experience], stream: str, rules: Rules) -> list[Experience]:
         """See `ExperienceIndex.fresh`."""
         require(events, rules)
-        standing = self._standing(lambda sql, values: self._database.read(sql, values), events, stream)
+        standing = self._standing(self._database.read, events, stream)
         return [taken.experience for taken in decide(events, stream, standing, rules).taken]
 
     def marks(self) -> dict[str, Mark]:
@@ -137,20 +148,20 @@ class SqlExperienceStore(ExperienceWriting):
 
         self._database.write(work)
 
-    def _take(self, events: Sequence[Experience], stream: str, rules: Rules, mark: Mark | None) -> int:
+    def _append(self, events: Sequence[Experience], stream: str, rules: Rules) -> int:
         require(events, rules)
+        return self._database.write(
+            lambda execute: self._take(execute, events, stream, rules, self._lock(execute))
+        )
 
-        def work(execute: Execute) -> int:
-            last = self._lock(execute)
-            standing = Standing() if rules is Rules.UPSTREAM else self._standing(execute, events, stream)
-            intake = decide(events, stream, standing, rules)
-            self._insert(execute, intake.taken, stream, last, repeats=rules is Rules.UPSTREAM)
-            self._keep_artifacts(execute, intake, standing)
-            if mark is not None:
-                execute(_KEEP_MARK, (self._source, stream, *mark))
-            return len(intake.taken)
-
-        return self._database.write(work)
+    def _take(
+        self, execute: Execute, events: Sequence[Experience], stream: str, rules: Rules, last: int
+    ) -> int:
+        standing = self._standing(execute, events, stream)
+        intake = decide(events, stream, standing, rules)
+        self._insert(execute, intake.taken, stream, last, repeats=rules is Rules.UPSTREAM)
+        self._keep_artifacts(execute, intake, standing)
+        return len(intake.taken)
 
     def _lock(self, execute: Execute) -> int:
         """The position of the last event; nobody else appends until the transaction ends."""
@@ -305,10 +316,9 @@ class SqlExperienceStore(ExperienceWriting):
         self, asked: Condition, *, newest_first: bool = False, limit: int | None = None
     ) -> list[Recorded]:
         epoch = self._epoch()
-        direction = "DESC" if newest_first else "ASC"
+        order = f"ORDER BY position {'DESC' if newest_first else 'ASC'} {_limit(limit)}"
         rows = self._database.read(
-            f"SELECT {_SHOWN} FROM experience_events {asked.where} ORDER BY position {direction} {_limit(limit)}",
-            asked.values,
+            f"SELECT {_SHOWN} FROM experience_events {asked.where} {order}", asked.values
         )
         return [
             Recorded(epoch, position, stream, line.encode(), bool(disputed))
@@ -334,6 +344,12 @@ class SqlExperienceStore(ExperienceWriting):
         return int(found[0][0])
 
 
+def _mark(execute: Execute, source: int, stream: str) -> Mark | None:
+    query = "SELECT file, size, tail FROM experience_marks WHERE source = ? AND stream = ?"
+    rows = execute(query, (source, stream))
+    return Mark(*rows[0]) if rows else None
+
+
 def _limit(limit: int | None) -> str:
     return "" if limit is None else f"LIMIT {min(limit, 2**62):d}"
 
@@ -343,7 +359,7 @@ def _parts(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         yield values[start : start + size]
 
 
-def _artifact_row(source: int, artifact: Artifact) -> Iterable[Any]:
+def _artifact_row(source: int, artifact: Artifact) -> Sequence[Any]:
     return (
         source,
         tenant_of(artifact.tenant_id),

@@ -14,8 +14,9 @@ from itertools import count
 
 from fleetsync.experience_port import DEFAULT_STREAM
 from fleetsync.records.experience_intake import Rules
+from fleetsync.records.experience_times import PLACEHOLDER
 from fleetsync.records.experience_types import ArtifactKind, ArtifactStateTransitioned, LifecycleEvent
-from fleetsync.records.experiences import PLACEHOLDER, Experience, compose, compose_transition
+from fleetsync.records.experiences import Experience, compose, compose_transition
 
 
 def new_event_id() -> str:

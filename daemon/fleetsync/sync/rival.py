@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 IDLE_SECONDS = 0.5
 """Silence after which the other's exchange counts as over."""
+DIGESTS_SECONDS = 15.0
+"""How long the other may work on what it fetched without a word: much of it waits in the connection."""
 FOLLOWS_SECONDS = 1.0
 """An offer this soon after the last step belongs to an exchange, a later one is live push."""
 
@@ -24,14 +26,19 @@ class Rival:
         self._monotonic = monotonic
         self._compared = NEVER
         self._moved = NEVER
+        self._fetched = NEVER
+
+    def greets(self) -> None:
+        """It asked how things stand: what it fetched before has arrived."""
+        self._fetched = NEVER
 
     def compares(self) -> None:
         """It sent a reconciliation message."""
         self._compared = self._monotonic()
 
     def fetches(self) -> None:
-        """It is being given items that it asked for."""
-        self._moved = self._monotonic()
+        """It is being given items that it asked for; it says hello once it has taken them in."""
+        self._moved = self._fetched = self._monotonic()
 
     def offers(self) -> None:
         """It gave items."""
@@ -41,8 +48,9 @@ class Rival:
 
     def is_moving(self) -> bool:
         """Whether it moves items now."""
-        return self._monotonic() - self._moved < IDLE_SECONDS
+        now = self._monotonic()
+        return now - self._moved < IDLE_SECONDS or now - self._fetched < DIGESTS_SECONDS
 
     def is_active(self) -> bool:
         """Whether it compares or moves now."""
-        return self._monotonic() - max(self._compared, self._moved) < IDLE_SECONDS
+        return self.is_moving() or self._monotonic() - self._compared < IDLE_SECONDS

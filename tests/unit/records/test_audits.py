@@ -76,9 +76,10 @@ def test_an_end_that_makes_no_sense_is_refused(changes: dict[str, Any]) -> None:
 
 def test_logs_and_filters_are_checked_too() -> None:
     """A negative sequence, a payload that is no JSON, a filter that no database takes."""
-    entry = {"run_id": "a", "event_type": EventType.STEP, "created_at": 0}
+    entry: dict[str, Any] = {"run_id": "a", "event_type": EventType.STEP, "created_at": 0}
     RunLog(sequence=0, payload={}, **entry)
-    for wrong in ({"sequence": -1, "payload": {}}, {"sequence": 0, "payload": {1j: 2}}):
+    wrongs: list[dict[str, Any]] = [{"sequence": -1, "payload": {}}, {"sequence": 0, "payload": {1j: 2}}]
+    for wrong in wrongs:
         with pytest.raises(MalformedRecord):
             RunLog(**wrong, **entry)
     with pytest.raises(MalformedRecord):
@@ -104,7 +105,7 @@ def test_deep_nesting_is_refused_in_words() -> None:
 
 def test_what_is_no_json_is_told_as_nearly_as_json_can() -> None:
     """Objects as their repr, in place; a value that cannot be said at all says why."""
-    assert storable_json({"path": {1, 1}, "n": (1,)}) == {"path": "{1}", "n": [1]}
+    assert storable_json({"path": {1}, "n": (1,)}) == {"path": "{1}", "n": [1]}
     assert "unreadable" in storable_json(float("nan"))
     assert storable_text("a\0b\ud800𝄞") == "a\ufffdb\ufffd𝄞"
 

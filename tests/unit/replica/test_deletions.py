@@ -79,10 +79,15 @@ def meet(*laptops: Laptop) -> None:
         for here in laptops:
             for there in laptops:
                 if here is not there:
-                    verdicts = here.replica.apply(there.groups(), there.device)
+                    offered = there.groups()
+                    verdicts = here.replica.apply(offered, there.device)
                     assert all(v.outcome is not Outcome.REFUSED for v in verdicts)
-                    covering = [v.covering for v in verdicts if v.covering is not None]
-                    there.replica.apply([Group(YAML, covering)], here.device)
+                    answers = [
+                        Group(group.path, [verdict.covering])
+                        for group, verdict in zip(offered, verdicts, strict=True)
+                        if verdict.covering is not None
+                    ]
+                    there.replica.apply(answers, here.device)
     assert all(laptop.ids() == laptops[0].ids() for laptop in laptops)
     fingerprints = {laptop.replica.head().fingerprint for laptop in laptops}
     assert len(fingerprints) == 1
@@ -175,12 +180,13 @@ def test_a_deletion_while_the_daemon_was_down_loses_to_any_edit_elsewhere(
     one, two = pair
     one.replica.close()
     shutil.rmtree(one.path(SKILL))
-    two.path(YAML).write_bytes(NEWER)
+    edited = MANIFEST + b"description: edited without a new date\n"
+    two.path(YAML).write_bytes(edited)
     two.replica.scan(None)
     one.replica = one._open()
     one.pass_time(6)
     meet(one, two)
-    assert one.path(YAML).read_bytes() == two.path(YAML).read_bytes() == NEWER
+    assert one.path(YAML).read_bytes() == two.path(YAML).read_bytes() == edited
 
 
 def test_a_deletion_while_the_daemon_was_down_is_carried_out_if_nothing_else_happened(
@@ -300,7 +306,7 @@ def test_the_directory_of_all_skills_gone_is_never_taken_for_deletions(pair: tup
     one, two = pair
     one.path("skills").rename(one.path("elsewhere"))
     one.pass_time(6)
-    meet(one, two)
+    two.replica.apply(one.groups(), one.device)
     assert one.replica.condition().state is HomeState.GUARDED
     assert two.path(SKILL).exists()
 

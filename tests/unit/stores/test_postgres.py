@@ -138,7 +138,7 @@ def test_finishing_one_run_from_two_sides_counts_it_once(postgres_url: str) -> N
     for number in range(30):
         begin(stores[0], f"r{number}")
         with ThreadPoolExecutor(2) as pool:
-            list(pool.map(lambda store, n=number: end(store, f"r{n}", "error"), stores))  # type: ignore[misc]
+            list(pool.map(lambda store, n=number: end(store, f"r{n}", "error"), stores))
     assert stores[0].count_runs_filtered(RunFilter(status=RunStatus.ERROR)) == 30
     assert stores[0].count_runs_filtered(ALL) == 30
     for store in stores:

@@ -49,9 +49,9 @@ class Desk:
 
 
 @pytest.fixture
-def desk() -> Iterator[Desk]:
+def desk() -> Desk:
     """An empty one."""
-    yield Desk()
+    return Desk()
 
 
 def test_a_run_records_what_it_did_and_used(desk: Desk) -> None:
@@ -90,9 +90,14 @@ def test_a_run_records_what_it_did_and_used(desk: Desk) -> None:
 )
 def test_whatever_leaves_a_run_closes_it(desk: Desk, raised: BaseException, status: str, error: str) -> None:
     """The exception is recorded in words and goes on as itself; it says more than `end` did."""
-    with pytest.raises(type(raised)) as caught, desk.recorder.run("deploy") as run:
-        run.end(RunStatus.OK)
-        raise raised
+
+    def work() -> None:
+        with desk.recorder.run("deploy") as run:
+            run.end(RunStatus.OK)
+            raise raised
+
+    with pytest.raises(type(raised)) as caught:
+        work()
     assert caught.value is raised
     assert (desk.run.status, desk.run.error) == (status, error)
 
@@ -159,7 +164,7 @@ def test_what_is_no_json_does_not_stop_a_run(desk: Desk) -> None:
     """Payloads, inputs and output are told as nearly as JSON can."""
     with desk.recorder.run("deploy", inputs=float("nan")) as run:
         run.step("odd", value=Path("x"))
-        run.output = {1, 1}
+        run.output = {1}
     assert desk.store.list_logs_by_run("run-0")[0].payload["value"] == "PosixPath('x')"
     assert desk.run.output == "{1}"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fleetsync.errors import StorageFailed
-from fleetsync.records.audits import RunFilter
+from fleetsync.records.audits import RunFilter, RunStatus
 from fleetsync.stores.opening import AUDIT_FILE, open_run_store
 from fleetsync.stores.recorder import RunRecorder
 from fleetsync.stores.run_sql import SqlRunStore
@@ -105,8 +105,8 @@ def test_the_rarest_condition_chooses_the_index(tmp_path: Path) -> None:
 
     database.read = explained
     for skill, status, index in (
-        ("rare", "error", "audit_runs_by_skill"),
-        ("big", "timeout", "audit_runs_by_status"),
+        ("rare", RunStatus.ERROR, "audit_runs_by_skill"),
+        ("big", RunStatus.TIMEOUT, "audit_runs_by_status"),
     ):
         store.list_runs_filtered(RunFilter(skill_id=skill, status=status), 0, 50)
         assert index in plans[-1]

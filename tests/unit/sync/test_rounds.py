@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from fleetsync.errors import FleetsyncError, NotTrusted, Unreachable, Unresponsive
 from fleetsync.ports import Head
 from fleetsync.records.audits import Run, RunFilter, RunLog
 from fleetsync.records.names import DeviceId
-from fleetsync.stores.recorder import RunRecorder
+from fleetsync.stores.recorder import Operation, RunRecorder
 from fleetsync.stores.run_memory import MemoryRunStore
 from fleetsync.sync.exchange import Declined, Ending, Exchange, Heads, Step, Traffic
 from fleetsync.sync.rounds import EXCHANGE, MAX_REFUSALS, ROUND, Rounds
@@ -27,9 +28,13 @@ class Notes:
 
     def __init__(self) -> None:
         self.store = MemoryRunStore()
-        self.rounds = Rounds(RunRecorder(lambda operation: operation(self.store), ME))
+        self.rounds = Rounds(RunRecorder(self.write, ME))
 
-    def exchange(self, ending: Ending, peer: DeviceId = PEER, **facts: object) -> None:
+    def write(self, operation: Operation) -> None:
+        """At once."""
+        operation(self.store)
+
+    def exchange(self, ending: Ending, peer: DeviceId = PEER, **facts: Any) -> None:
         """One that ended so."""
         with self.rounds.exchange(peer) as conclude:
             conclude(Exchange(peer, ending, **facts))
@@ -44,9 +49,9 @@ class Notes:
 
 
 @pytest.fixture
-def notes() -> Iterator[Notes]:
+def notes() -> Notes:
     """Empty ones."""
-    yield Notes()
+    return Notes()
 
 
 def test_an_exchange_is_a_run_with_its_steps(notes: Notes) -> None:
@@ -125,7 +130,7 @@ async def test_a_round_holds_what_its_tasks_exchange(notes: Notes) -> None:
         notes.exchange(Ending.CONVERGED, device_id("z"))
 
     async def one(peer: DeviceId, ending: Ending) -> None:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         notes.exchange(ending, peer)
 
     async with anyio.create_task_group() as tasks:
