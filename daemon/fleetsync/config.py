@@ -123,6 +123,12 @@ class Audit(Section, frozen=True):
     days: Annotated[int, msgspec.Meta(ge=1, le=36_500)] = 90
 
 
+class Experience(Section, frozen=True):
+    """`[experience]`: what the daemon writes into the experience ledger."""
+
+    record_sync: bool = False  # outcomes of rounds, budgets, changes of trust
+
+
 class Config(Section, frozen=True):
     """The whole file. `peers` maps a device id (or the name it has here) to addresses to try first."""
 
@@ -133,6 +139,7 @@ class Config(Section, frozen=True):
     clock: Clock = Clock()
     history: History = History()
     store: Store = Store()
+    experience: Experience = Experience()
     audit: Audit = Audit()
     peers: dict[str, list[Address]] = {}
 

@@ -9,15 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import lru_cache
 
 from fleetsync.errors import IllegalName, MalformedRecord
-from fleetsync.merge import register
+from fleetsync.merge import participants, register
 from fleetsync.ports import INFINITY, Key
-from fleetsync.records import manifests, skills
+from fleetsync.records import (
+    channel_manifests,
+    channels,
+    experience_times,
+    manifests,
+    open_items,
+    skills,
+)
 from fleetsync.records.names import NAME_RULES, ReplicaPath, parse_path
 
 MAX_BODY = 1 << 20
@@ -39,6 +46,15 @@ class LogLock(Enum):
 
 
 @dataclass(frozen=True)
+class Numbering:
+    """Lines that carry a number of this device's own, which is no part of what travels."""
+
+    of: Callable[[bytes], int | None]
+    without: Callable[[bytes], bytes]  # a line as it travels; raises `MalformedRecord`
+    given: Callable[[bytes, int], bytes]  # a line as it is written here
+
+
+@dataclass(frozen=True)
 class Dataset:
     """One row. Sibling names are relative to the directory of the matching file."""
 
@@ -51,6 +67,18 @@ class Dataset:
     """Log: whether mur certainly reads this line; anything else is parked (SEMANTICS §4.3)."""
     kind_of: Callable[[bytes], str | None] = lambda line: None
     """Log: the kind of a line that is unreadable only because mur, as we know it, has no such kind."""
+    numbering: Numbering | None = None
+    """Log: how lines are numbered in the file; None where they stand as they travel."""
+    once: Callable[[bytes], str | None] = lambda line: None
+    """Log: a key of which mur writes only the first line (SEMANTICS §1.2); later ones are parked."""
+    asks: Callable[[bytes], str | None] = lambda line: None
+    """Log: the id of a question that only the device that asked can take an answer to (§7.5)."""
+    answers: Callable[[bytes], str | None] = lambda line: None
+    """Log: the id of the question that this line answers."""
+    digest: Callable[[bytes], bytes] = register.digest_of
+    """Register: what two spellings of one value have in common (SEMANTICS §2.6)."""
+    merged: Callable[[Sequence[bytes]], bytes] = lambda values: values[0]
+    """Register: what to apply, from all live values, the winner first; nothing is minted for it."""
     updated_at: Callable[[bytes], int | None] = lambda value: None
     """Register: the value's own time in µs, if it carries one."""
     lock: LogLock = LogLock.ITSELF
@@ -79,6 +107,26 @@ def _manifest_row(name: str, pattern: str, *, dated: bool) -> Dataset:
     return Dataset(name, pattern, Kind.REGISTER, updated_at=updated_at, counters=True)
 
 
+def _channel_digest(value: bytes) -> bytes:
+    """mur re-spells the whole file; one that cannot be read counts as its bytes."""
+    try:
+        return channel_manifests.content_digest(value)
+    except MalformedRecord:
+        return register.digest_of(value)
+
+
+def _with_all_participants(values: Sequence[bytes]) -> bytes:
+    """The winner, with the participants of all live versions (SEMANTICS §2.7)."""
+    try:
+        lists = [channel_manifests.entries(value) for value in values]
+        if lists[0] is None:
+            return values[0]
+        united = participants.unite(each for each in lists if each is not None)
+        return channel_manifests.with_entries(values[0], united)
+    except MalformedRecord:
+        return values[0]
+
+
 DATASETS: tuple[Dataset, ...] = (
     Dataset(
         "skill-events",
@@ -94,6 +142,43 @@ DATASETS: tuple[Dataset, ...] = (
     _manifest_row("skill-manifest-legacy", "skills/<skill>/skill.md", dated=False),
     _manifest_row("agent-skill-manifest", "agents/<agent>/skills/<skill>/skill.yaml", dated=True),
     _manifest_row("agent-skill-manifest-legacy", "agents/<agent>/skills/<skill>/skill.md", dated=False),
+    Dataset(
+        "channel-events",
+        "channels/<channel>/events.jsonl",
+        Kind.LOG,
+        identity=channels.event_identity,
+        readable=channels.readable_by_mur,
+        kind_of=channels.unknown_kind,
+        lock=LogLock.SIDECAR,
+        manifest=("channel.yaml",),
+        numbering=Numbering(channels.seq_of, channels.without_seq, channels.with_seq),
+        once=channels.idempotency_key,
+        asks=channels.question,
+        answers=channels.answer,
+    ),
+    Dataset(
+        "channel-manifest",
+        "channels/<channel>/channel.yaml",
+        Kind.REGISTER,
+        updated_at=manifests.updated_at,
+        digest=_channel_digest,
+        merged=_with_all_participants,
+    ),
+    Dataset("agent-prompt", "agents/<agent>/sys_prompt.md", Kind.REGISTER),
+    Dataset(
+        "open-items",
+        "open-items.jsonl",
+        Kind.LOG,
+        identity=open_items.identity,
+        readable=open_items.readable_by_mur,
+        kind_of=open_items.unknown_kind,
+    ),
+    Dataset(
+        "experience-events",
+        "experience/<stream>/events.jsonl",
+        Kind.LOG,
+        identity=lambda line: (line, experience_times.item_time(line)),
+    ),
 )
 
 
@@ -120,6 +205,11 @@ def identify(path: str, body: bytes) -> Key:
     """
     _, row = require(path)
     return identify_in(row, path, body)
+
+
+def carried(row: Dataset, line: bytes) -> bytes:
+    """A line as it travels; raises `MalformedRecord`."""
+    return line if row.numbering is None else row.numbering.without(line)
 
 
 def identify_in(row: Dataset, path: str, body: bytes) -> Key:

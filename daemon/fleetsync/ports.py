@@ -64,10 +64,14 @@ class Outcome(StrEnum):
     REFUSED = "refused"
 
 
+HELD = "its stamp is further ahead than clocks may differ: it is kept and shown, and does not win yet"
+"""The reason of a register version that is taken in and held."""
+
+
 class Verdict(msgspec.Struct, frozen=True, array_like=True):
     """The answer to one offered body.
 
-    `reason` says why a body was refused. `covering` is the body of the register version whose
+    `reason` says why a body was refused, or, of a new one, that it is held. `covering` is the body of the register version whose
     vector covers the offered one (SEMANTICS: answered `superseded`, never an error).
     """
 

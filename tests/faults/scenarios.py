@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleetsync.merge import register
-from fleetsync.merge.register import Dot, Stamp, Version
-from fleetsync.ports import Group, Outcome
+from fleetsync.merge.register import Dot, Floor, Stamp, Version
+from fleetsync.ports import END, START, Group, Outcome
 from fleetsync.records.names import DeviceId
 from fleetsync.replica.replica import Replica, Surroundings
 
@@ -84,6 +84,13 @@ def apply_parked_first(replica: Replica) -> None:
     accepted(replica, [Group(YAML, [version_of(MANIFEST, 1, {}, NOW - 10)])])
 
 
+def apply_deletion(replica: Replica) -> None:
+    """A peer has deleted the skill, in knowledge of the manifest that stands here."""
+    stamp = Stamp(NOW + 1, NOW + 1, PEER, register.GONE_DIGEST)
+    gone = Version(Dot(PEER, NOW + 1), {ME: NOW}, stamp, None, Floor(NOW + 1, []), MANIFEST)
+    accepted(replica, [Group(YAML, [register.encode(gone)])])
+
+
 def accepted(replica: Replica, groups: list[Group]) -> None:
     """Apply as often as a peer would offer; nothing of it may be refused."""
     verdicts = replica.apply(groups, PEER)
@@ -140,6 +147,19 @@ def check_manifest(folder: Path) -> None:
     assert MANIFEST in kept
 
 
+def check_deletion(folder: Path) -> None:
+    """The skill has left home; its lines are members still, and restoring brings all of it back."""
+    assert not (folder / "home/skills/deploy").exists()
+    replica = opened(folder)
+    members = [item for page in replica.between(START, END) for item in page]
+    assert sorted(item.body for item in members if item.path == LOG) == sorted(LOCAL)
+    assert len(members) == replica.head().count
+    replica.restore("skills/deploy", None)
+    replica.close()
+    lines_whole(folder, LOCAL)
+    manifest_is(folder, MANIFEST)
+
+
 @dataclass(frozen=True)
 class Scenario:
     """How it begins, what is done, and what must hold once it was done as often as needed."""
@@ -153,5 +173,6 @@ SCENARIOS = {
     "lines": Scenario(make_home, apply_lines, check_lines),
     "skill": Scenario(empty_home, apply_skill, check_skill),
     "manifest": Scenario(make_home, apply_manifest, check_manifest),
+    "deletion": Scenario(make_home, apply_deletion, check_deletion),
     "parked": Scenario(empty_home, apply_parked_first, check_skill),
 }

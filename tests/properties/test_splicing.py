@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 
 from fleetsync.errors import MalformedRecord
@@ -113,16 +113,7 @@ def contents(file: bytes) -> tuple[dict[str, bytes], dict[str, str], object]:
     return digests, models.left_out(file), rest
 
 
-def readable(file: bytes) -> bool:
-    """The generator also makes what is no YAML."""
-    try:
-        yamltree.read(file, [])
-    except MalformedRecord:
-        return False
-    return True
-
-
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(model_files(), NEW_NAMES, VALUES)
 def test_one_entry_changes_and_nothing_else(file: bytes, name: str, value: bytes) -> None:
     """After a splice the entry says what it shall, and every other line of the file is still there."""
@@ -130,34 +121,31 @@ def test_one_entry_changes_and_nothing_else(file: bytes, name: str, value: bytes
         before = contents(file)
         result = models.splice(file, name, value)
     except MalformedRecord:
-        return
+        reject()
     digests, left_out, rest = contents(result)
     assert digests == {**before[0], name: model_entries.digest(value)}
     assert (left_out, rest) == before[1:]
     assert models.splice(result, name, value) == result
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(model_files(), NEW_NAMES, VALUES)
 def test_what_was_put_in_comes_out_again(file: bytes, name: str, value: bytes) -> None:
     """Putting an entry in and taking it out leaves the file as it was, but for a last line break."""
     try:
-        assert name not in {**models.entries(file), **models.left_out(file)}
+        names = {**models.entries(file), **models.left_out(file)}
         inserted = models.splice(file, name, value)
-    except (MalformedRecord, AssertionError):
-        return
-    if models.entries(file) or models.left_out(file):
-        removed = models.splice(inserted, name, None)
-        assert removed.rstrip(b"\r\n") == file.rstrip(b"\r\n")
+    except MalformedRecord:
+        reject()
+    assume(names and name not in names)
     assert len(inserted) > len(file)
+    assert models.splice(inserted, name, None).rstrip(b"\r\n") == file.rstrip(b"\r\n")
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(model_files(), st.integers(0, 3))
 def test_an_entry_carried_to_another_file_says_the_same(file: bytes, which: int) -> None:
     """What `entries` cuts out can be read by itself, and put into an empty file comes out as it went in."""
-    if not readable(file):
-        return
     found = list(models.entries(file).items())
     for name, value in found[which : which + 1]:
         elsewhere = models.splice(b"", name, value)
@@ -202,20 +190,20 @@ def profile_files(draw) -> bytes:
     return finished(start + "".join(lines) + draw(LAYOUT), **draw(ENDINGS))
 
 
-@settings(max_examples=600)
+@settings(max_examples=200)
 @given(profile_files())
 def test_what_is_taken_apart_goes_together_again(file: bytes) -> None:
     """A profile's own text with its own local blocks is the profile, byte for byte."""
     try:
         value = profiles.travelling(file)
     except MalformedRecord:
-        return
+        reject()
     profiles.check_value(value)
     assert profiles.travelling(value) == value
     assert profiles.splice(file, value) == file
 
 
-@settings(max_examples=600)
+@settings(max_examples=200)
 @given(profile_files(), profile_files())
 def test_a_device_keeps_its_blocks_and_takes_the_rest(ours: bytes, theirs: bytes) -> None:
     """After a splice the profile says what the peer's says, and each local block stands in it unchanged."""
@@ -223,12 +211,11 @@ def test_a_device_keeps_its_blocks_and_takes_the_rest(ours: bytes, theirs: bytes
         value, own = profiles.travelling(theirs), profiles.travelling(ours)
         result = profiles.splice(ours, value)
     except MalformedRecord:
-        return
+        reject()
     assert profiles.digest(profiles.travelling(result)) == profiles.digest(value)
     assert profiles.lacking(result) == profiles.lacking(ours)
     assert all(block.encode() in result for block in OWN if block.encode() in ours)
-    if profiles.digest(own) == profiles.digest(value):
-        assert profiles.digest(profiles.travelling(ours)) == profiles.digest(profiles.travelling(result))
+    assert profiles.digest(profiles.travelling(profiles.splice(result, own))) == profiles.digest(own)
 
 
 # --- anything at all ------------------------------------------------------------------------------------
@@ -242,7 +229,7 @@ HOSTILE = st.one_of(
 )
 
 
-@settings(max_examples=1500)
+@settings(max_examples=500)
 @given(HOSTILE, HOSTILE)
 def test_hostile_text_is_refused_or_understood(file: bytes, value: bytes) -> None:
     """No text makes anything else than a result or `MalformedRecord`."""

@@ -28,6 +28,7 @@ TABLE = {
     "log": ("fleetsync.cli.log", "The merged log of a skill or channel, in time order."),
     "stats": ("fleetsync.cli.stats", "A skill's counters beside what its log adds up to."),
     "record": ("fleetsync.cli.record", "Append one execution event to a skill's log."),
+    "experience": ("fleetsync.cli.experience", "The ledger of experience: append and ask."),
     "history": ("fleetsync.cli.history", "What was replaced, deleted or lost a conflict."),
     "restore": ("fleetsync.cli.history", "Bring back an entry of history, here and on every peer."),
     "keep-local": ("fleetsync.cli.history", "Make this device's version of a file win everywhere."),

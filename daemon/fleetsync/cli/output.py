@@ -38,7 +38,12 @@ COLOURS = {
 
 def emit(document: Document) -> None:
     """Write one document as a line on stdout, and let it be seen at once."""
-    emit_line(json.dumps(document, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace"))
+    emit_line(encode(document))
+
+
+def encode(document: Document) -> bytes:
+    """A document as the line that it is written as."""
+    return json.dumps(document, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
 
 
 def emit_line(line: bytes) -> None:

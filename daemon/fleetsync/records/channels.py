@@ -254,6 +254,25 @@ def hitl_id(line: bytes) -> str | None:
     return strictjson.as_string(dict(event.payload.members).get("hitl_id"))
 
 
+def question(line: bytes) -> str | None:
+    """The id of the question that this line asks a person, if it does."""
+    return hitl_id(line) if kind_of(line) == "hitl-request" else None
+
+
+def answer(line: bytes) -> str | None:
+    """The id of the question that this line answers, if it does."""
+    return hitl_id(line) if kind_of(line) == "hitl-response" else None
+
+
+def unknown_kind(line: bytes) -> str | None:
+    """The kind of a well-formed event that mur, as we know it, does not have; None for any other."""
+    try:
+        event = read_event(line)
+    except MalformedRecord:
+        return None
+    return kind_of(line) if isinstance(event, OpaqueEvent) else None
+
+
 def is_foreign_hitl_request(line: bytes, *, own: bool, answered: Container[str]) -> bool:
     """Whether this asks a human on another device: nobody here can answer, so it waits for its answer.
 

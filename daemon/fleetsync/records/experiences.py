@@ -17,7 +17,7 @@ import msgspec
 from fleetsync.errors import InvalidQuery, MalformedRecord
 from fleetsync.records import strictjson
 from fleetsync.records.artifacts import Movement
-from fleetsync.records.experience_json import canonical_json, member
+from fleetsync.records.experience_json import canonical_json, member, plain, print_json
 from fleetsync.records.experience_shapes import fields_of, shape_of
 from fleetsync.records.experience_times import PLACEHOLDER, Instant, instant, stamp
 from fleetsync.records.experience_types import (
@@ -97,8 +97,8 @@ def read(line: bytes) -> Experience:
         written,
         _text(data, "chain_id"),
         _text(data, "trace_link_id"),
-        _text(data, "proposal_id") or _text(_inner(data, "proposal"), "id"),
-        _text(data, "artifact_id") or _text(_inner(data, "rollback"), "artifact_id"),
+        _text(data, "proposal_id") or _text(member(data, "proposal"), "id"),
+        _text(data, "artifact_id") or _text(member(data, "rollback"), "artifact_id"),
         _movement(kind, data, tenant, occurred_at),
         sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest()[:32],
     )
@@ -122,14 +122,22 @@ def canonical(value: Json) -> str:
         return canonical_json(value)
 
 
+def trace_text(line: bytes) -> str:
+    """The trace that a `ReplayTraceRecorded` line carries, as JSON on one line."""
+    return print_json(plain(_trace(line)))
+
+
 def trace_content(line: bytes) -> str:
     """The canonical text of the trace that a `ReplayTraceRecorded` line carries."""
-    data = member(member(_object(line), "event"), "data")
-    trace = _inner(data, "trace_link")
+    trace = _trace(line)
     try:
         return _TRACE.canonical(trace)
     except MalformedRecord:
         return canonical_json(trace)
+
+
+def _trace(line: bytes) -> Json:
+    return member(member(member(_object(line), "event"), "data"), "trace_link")
 
 
 def _object(line: bytes) -> Object:
@@ -166,10 +174,6 @@ def _optional(value: Json, name: str) -> str | None:
 def _text(value: Json, name: str) -> str | None:
     found = member(value, name)
     return found if isinstance(found, str) else None
-
-
-def _inner(value: Json, name: str) -> Json:
-    return member(value, name)
 
 
 _KIND = shape_of(ArtifactKind)

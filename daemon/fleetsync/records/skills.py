@@ -81,6 +81,14 @@ class OpaqueEvent(KeyedEvent, frozen=True):
         return self.ts.secs, self.ts.nanos, self.dedup_key, self.line
 
 
+class CountableEvent(NamedTuple):
+    """An event as far as counting looks at it."""
+
+    kind: str
+    ts: Timestamp
+    outcome: str | None
+
+
 _SHORT = ("ts", "device_id")
 FIELDS: dict[str, tuple[str, ...]] = {
     "retrieval": _SHORT,
@@ -133,6 +141,21 @@ def parse_event(line: bytes) -> SkillEvent:
     if isinstance(event, OpaqueEvent):
         raise MalformedRecord(f"{event.kind[:40]!r} is no kind of event that mur knows")
     return event
+
+
+def read_countable(line: bytes) -> CountableEvent | None:
+    """What counting wants to know of this line; None for a kind that mur does not know.
+
+    Raises `MalformedRecord` exactly when `read_event` does.
+    """
+    written = _written(line)
+    if written is not None:
+        kind, text, outcome = written.group(1, 2, 4)
+        ts = timestamps.plain(text)
+        if ts is not None:
+            return CountableEvent(kind, ts, _text(outcome))
+    event = _event(strictjson.parse(line), line)
+    return None if isinstance(event, OpaqueEvent) else CountableEvent(event.kind, event.ts, event.outcome)
 
 
 def event_key(line: bytes) -> tuple[str, int]:

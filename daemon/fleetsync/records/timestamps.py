@@ -108,6 +108,12 @@ def plain_micros(text: str) -> int | None:
     return None if secs is None else secs * 1_000_000 + int((text[20:-1] + "00000")[:6])
 
 
+def plain(text: str) -> Timestamp | None:
+    """The instant in a text that `plain_micros` takes, under the same conditions."""
+    secs = _plain_seconds(text)
+    return None if secs is None else Timestamp(secs, int(text[20:-1].ljust(9, "0")), text)
+
+
 def is_day(date: str) -> bool:
     """Whether the calendar has this `YYYY-MM-DD`, whose shape the caller has checked."""
     return _midnight(date) is not None

@@ -179,7 +179,7 @@ def _events(lines: Iterable[bytes]) -> list[SkillEvent]:
 
 def _with_events(base: SkillStats, lines: Iterable[bytes]) -> SkillStats:
     """As mur adds events; but the first success is the earliest, in whatever order lines arrive."""
-    events = _events(lines)
+    events = [event for event in map(skills.read_countable, lines) if event is not None]
     after = counters.apply_new_events_to_stats(base, events)
     wins = [event.ts for event in events if event.outcome == "success"]
     known = [ts for ts in (*wins, base.first_successful_use_at) if ts is not None]

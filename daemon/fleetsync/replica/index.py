@@ -222,12 +222,12 @@ class Index:
             distinct.setdefault(entry.key.id, entry)
         for key in [known.key for known in self.find(list(distinct))]:
             assert distinct.pop(key.id).key.ts == key.ts, "one id, two timestamps"
-        if not distinct:
-            return []
+        return self.add_new(distinct.values()) if distinct else []
+
+    def add_new(self, entries: Iterable[Entry]) -> list[Entry]:
+        """As `add`, of members that the caller has just found to be unknown and distinct."""
         with self.transaction():
-            fresh = [
-                entry._replace(arrival=n) for n, entry in enumerate(distinct.values(), self._arrival + 1)
-            ]
+            fresh = [Entry(*entry[:5], n) for n, entry in enumerate(entries, self._arrival + 1)]
             self._arrival += len(fresh)
             rows = [self._item_row(entry) for entry in fresh]
             self._run(f"INSERT INTO items ({_ITEM}) VALUES (?, ?, ?, ?, ?, ?, ?)", rows)

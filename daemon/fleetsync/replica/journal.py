@@ -167,10 +167,15 @@ class Journal:
         self._db.close()
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Everything inside is committed together or not at all; may be nested."""
+    def transaction(self, *, durable: bool = True) -> Iterator[None]:
+        """Everything inside is committed together or not at all; may be nested.
+
+        With `durable` False a power loss may take it back until the next durable one: only for what
+        recovery finds out again by itself.
+        """
         try:
             if self._depth == 0:
+                self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
                 self._db.execute("BEGIN IMMEDIATE")
             self._depth += 1
             try:
@@ -384,8 +389,8 @@ class Journal:
             self._db.execute("INSERT OR IGNORE INTO resets VALUES (?)", (path,))
 
     def finish_reset(self, path: str) -> None:
-        """They have been."""
-        with self.transaction():
+        """They have been; if a power loss takes this back they are once more, which changes nothing."""
+        with self.transaction(durable=False):
             self._db.execute("DELETE FROM resets WHERE path = ?", (path,))
 
     def resets(self) -> list[str]:
@@ -427,11 +432,16 @@ class Journal:
             self._db.execute("INSERT OR REPLACE INTO counts VALUES (?, ?, ?, ?, ?)", row)
 
     def finish_count(self, count: Count) -> None:
-        """J4: the ids are counted, the intent is gone."""
-        with self.transaction():
+        """J4: the ids are counted, the intent is gone. If a power loss takes this back, the intent is
+        there again and its temporary is not: recovery does it once more.
+        """
+        with self.transaction(durable=False):
             place = self._name(count.path)
-            rows = [(place, identity) for identity in count.ids]
-            self._db.executemany("UPDATE ledger SET counted = 1 WHERE path = ? AND id = ?", rows)
+            if set(self.pending(count.path)) <= set(count.ids):
+                self._db.execute("UPDATE ledger SET counted = 1 WHERE path = ? AND counted = 0", (place,))
+            else:
+                rows = [(place, identity) for identity in count.ids]
+                self._db.executemany("UPDATE ledger SET counted = 1 WHERE path = ? AND id = ?", rows)
             self._db.execute("INSERT OR REPLACE INTO epochs VALUES (?, ?)", (count.path, count.epoch))
             self.drop_count(count.path)
 

@@ -30,6 +30,8 @@ from fleetsync.replica.versions import Versions
 
 NO_MANIFEST = "no live manifest"
 UNREADABLE = "mur here could not read it"
+REPEATED = "mur wrote another line with this idempotency key"
+UNANSWERED = "a question that only the device that asked can take an answer to"
 TRASHED = "deleted"
 GUARDED = "many things are gone at once: waiting for a person"
 
@@ -64,6 +66,7 @@ class Lines:
     def take(self, root: Folder, path: str, row: Dataset, group: Group, origin: DeviceId) -> list[Verdict]:
         """Make a peer's lines members and write what may be written."""
         keys = [self._key_or_reason(row, path, body) for body in group.bodies]
+        group = Group(path, [_as_carried(row, body) for body in group.bodies]) if row.numbering else group
         known = self._index.has([key.id for key in keys if isinstance(key, Key)])
         fresh: dict[bytes, NewLine] = {}
         verdicts: list[Verdict] = []
@@ -107,6 +110,8 @@ class Lines:
         if writable:
             self._logs.append(root, path, row, writable, origin, parked=False)
             self.count(root, path, row, {line.key.id: line.body for line in writable})
+        if any(row.answers(line.body) for line in lines):
+            self.unpark(root, path, row)
 
     def _reasons(self, root: Folder, path: str, row: Dataset, lines: Sequence[NewLine]) -> dict[bytes, str]:
         """Why lines may not be written now, by id; those that may are left out."""
@@ -122,7 +127,37 @@ class Lines:
                 reasons[line.key.id] = NO_MANIFEST
             elif not self._kinds.readable(row, line.body):
                 reasons[line.key.id] = UNREADABLE
+        free = [line for line in lines if line.key.id not in reasons]
+        reasons.update(self._repeated(root, path, row, free))
+        reasons.update(self._unanswered(path, row, free))
         return reasons
+
+    def _repeated(self, root: Folder, path: str, row: Dataset, lines: Sequence[NewLine]) -> dict[bytes, str]:
+        """Lines with a key of which a line stands in the file already, or comes earlier among these."""
+        keyed = [(line.key.id, key) for line in lines if (key := row.once(line.body)) is not None]
+        if not keyed:
+            return {}
+        taken = {row.once(body) for body in self._standing(root, path).values()}
+        repeated: dict[bytes, str] = {}
+        for identity, key in keyed:
+            if key in taken:
+                repeated[identity] = REPEATED
+            taken.add(key)
+        return repeated
+
+    def _unanswered(self, path: str, row: Dataset, lines: Sequence[NewLine]) -> dict[bytes, str]:
+        """Questions asked on other devices whose answer is not known yet."""
+        asked = [(line.key.id, question) for line in lines if (question := row.asks(line.body)) is not None]
+        if not asked:
+            return {}
+        ids = [entry.key.id for entry in self._index.of_path(path)]
+        known = [item.body for item in self._shelf.bodies(ids)] + [line.body for line in lines]
+        answered = {row.answers(body) for body in known}
+        return {identity: UNANSWERED for identity, question in asked if question not in answered}
+
+    def _standing(self, root: Folder, path: str) -> dict[bytes, bytes]:
+        entries = [entry for entry in self._index.of_path(path) if entry.offset != IN_JOURNAL]
+        return self._logs.bodies(root, entries)
 
     def park(self, lines: Sequence[ParkedLine]) -> None:
         """Keep members whose bodies are not, or no longer, in their file."""
@@ -234,6 +269,14 @@ class Lines:
     def parked(self) -> int:
         """Members that wait; what was deleted does not."""
         return sum(self._journal.parked_paths(without=TRASHED).values())
+
+
+def _as_carried(row: Dataset, body: bytes) -> bytes:
+    """A body without a number that it may have brought along; one that is malformed stays as it is."""
+    try:
+        return datasets.carried(row, body)
+    except MalformedRecord:
+        return body
 
 
 def logs_beside(manifest: str) -> list[tuple[str, Dataset]]:

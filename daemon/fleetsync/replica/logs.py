@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -210,7 +210,7 @@ class Logs:
             self._journal.unpark(parked)
         repeated += [] if relocating else [fresh[i] for i in known if i not in parked]
         self._add(path, row, [pair for i, pair in fresh.items() if i not in known])
-        return len(known) < len(fresh), self._collisions(fd, repeated)
+        return len(known) < len(fresh), self._collisions(fd, row, repeated)
 
     def _add(self, path: str, row: Dataset, pairs: list[tuple[Key, jsonl.Line]]) -> None:
         if not pairs:
@@ -225,15 +225,14 @@ class Logs:
         self.wrote_here(row, [line.body for _, line in local])
         self._index.add([_entry(path, key, line, origins.get(key.id)) for key, line in pairs])
 
-    def _collisions(self, fd: int, repeated: list[tuple[Key, jsonl.Line]]) -> int:
+    def _collisions(self, fd: int, row: Dataset, repeated: list[tuple[Key, jsonl.Line]]) -> int:
         """How many of these lines differ from the one that holds their key."""
         if not repeated:
             return 0
         entries = {entry.key.id: entry for entry in self._index.find([key.id for key, _ in repeated])}
-        held = {
-            i: files.read_span(fd, e.offset, e.length) for i, e in entries.items() if e.offset != IN_JOURNAL
-        }
-        return sum(held.get(key.id) != line.body for key, line in repeated)
+        held = [entry for entry in entries.values() if entry.offset != IN_JOURNAL]
+        standing = {e.key.id: datasets.carried(row, files.read_span(fd, e.offset, e.length)) for e in held}
+        return sum(standing.get(key.id) != datasets.carried(row, line.body) for key, line in repeated)
 
     def _set_state(self, state: FileState) -> None:
         self._index.set_file(state)
@@ -262,7 +261,7 @@ class Logs:
             except (FileNotFoundError, FleetsyncError):
                 return {}
             try:
-                return dict(_read_entries(fd, wanted))
+                return _carried(path, _read_entries(fd, wanted))
             finally:
                 os.close(fd)
 
@@ -285,16 +284,16 @@ class Logs:
         are none. Raises `LockBusy`, `FileChanged`, `StorageFailed`; then the file holds none of the
         lines of the write that failed, or the journal knows how to settle them.
         """
-        folder, name = root.parent_of(path)
+        folder, name = root.parent_of(path, create=not row.manifest)
         with folder:
             for batch in _holds(lines):
                 with _opened(folder, name, row) as log:
-                    self._append_held(log, path, row, batch, origin)
+                    self._append_held(log, path, row, batch, origin, parked=parked)
         if parked:
             self._journal.unpark([line.key.id for line in lines])
 
     def _append_held(
-        self, log: _Open, path: str, row: Dataset, lines: Sequence[NewLine], origin: str
+        self, log: _Open, path: str, row: Dataset, lines: Sequence[NewLine], origin: str, *, parked: bool
     ) -> None:
         if not log.in_place():
             raise FileChanged(f"{log.folder.at(log.name)} was replaced while it was being opened")
@@ -306,14 +305,30 @@ class Logs:
         if not missing:
             return
         offset = log.look().size
+        missing = self._numbered(log.fd, row, missing)
         batch = jsonl.batch_of([line.body for line in missing], empty=offset == 0)
         append = Append(path, log.look().inode, offset, batch, [line.key.id for line in missing])
         self._journal.begin_append(append, origin)
         self._write(log, append)
-        if not self._take_over(log, append, missing, origin):
+        if not self._take_over(log, append, missing, origin, parked=parked):
             self._read(log.fd, path, row)
 
-    def _take_over(self, log: _Open, append: Append, lines: Sequence[NewLine], origin: str) -> bool:
+    def _numbered(self, fd: int, row: Dataset, lines: Sequence[NewLine]) -> Sequence[NewLine]:
+        """The lines as they are written here: numbered on from the highest in the file, if at all."""
+        if row.numbering is None:
+            return lines
+        highest = -1
+        for line in _whole_file(fd):
+            number = row.numbering.of(line.body)
+            highest = highest if number is None else max(highest, number)
+        return [
+            NewLine(line.key, row.numbering.given(line.body, highest + n))
+            for n, line in enumerate(lines, start=1)
+        ]
+
+    def _take_over(
+        self, log: _Open, append: Append, lines: Sequence[NewLine], origin: str, *, parked: bool
+    ) -> bool:
         """Make the lines just written members without reading them again; False if another writer's
         bytes got in between, so that they must be found where they really stand.
         """
@@ -327,8 +342,10 @@ class Logs:
             entries.append(_entry(append.path, line.key, jsonl.Line(position, line.body), origin))
             position += len(line.body) + 1
         with self._index.transaction():
-            known = {entry.key.id for entry in entries} - {e.key.id for e in self._index.add(entries)}
-            self._index.relocate([(e.key.id, e.offset, e.length) for e in entries if e.key.id in known])
+            if parked:
+                self._index.relocate([(e.key.id, e.offset, e.length) for e in entries])
+            else:
+                self._index.add_new(entries)
             self._set_state(
                 state._replace(
                     size=end,
@@ -439,6 +456,10 @@ def _opened(folder: Folder, name: str, row: Dataset) -> Iterator[_Open]:
             os.close(lock)
 
 
+def _whole_file(fd: int) -> Iterator[loglines.Line]:
+    return loglines.lines(files.read_span(fd, 0, os.fstat(fd).st_size))
+
+
 def _blank(log: _Open, offset: int, length: int) -> None:
     """Blank through a second descriptor: on Linux pwrite(2) ignores the offset where O_APPEND is set."""
     fd = log.folder.open_file(log.name, os.O_RDWR)
@@ -449,6 +470,14 @@ def _blank(log: _Open, offset: int, length: int) -> None:
             files.blank(fd, offset, length)
     finally:
         os.close(fd)
+
+
+def _carried(path: str, found: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Lines as they travel, by id."""
+    row = datasets.find(path)
+    if row is None or row.numbering is None:
+        return dict(found)
+    return {identity: datasets.carried(row, line) for identity, line in found}
 
 
 def _can_be_keyed(row: Dataset, path: str, body: bytes) -> bool:

@@ -49,11 +49,8 @@ class Target:
 
     version: Version
     value: bytes | None
-
-    @property
-    def digest(self) -> bytes:
-        """Of the value."""
-        return register.digest_of(self.value)
+    digest: bytes
+    """What spellings of the value have in common; `GONE_DIGEST` without one."""
 
 
 class Registers:
@@ -78,9 +75,14 @@ class Registers:
         current = self.versions.current(path)
         if current is None:
             return None
-        if current.value is None and current.before is not None and self.outlived(path, current):
-            return Target(current, current.before)
-        return Target(current, current.value)
+        value = current.value
+        if value is None and current.before is not None and self.outlived(path, current):
+            value = current.before
+        if value is None:
+            return Target(current, None, GONE_DIGEST)
+        others = [v.value for v in self.versions.ripe(path) if v.value is not None and v is not current]
+        whole = datasets.require(path)[1].merged([value, *others])
+        return Target(current, whole, _digest(path, whole))
 
     def unapplied(self) -> list[str]:
         """Paths whose file is not what it should be: a crash came first, or a held version ripened."""
@@ -100,7 +102,7 @@ class Registers:
     def holds(self, path: str, value: bytes) -> bool:
         """Whether the file held this value when last seen or written."""
         file = self._files.get(path)
-        return file is not None and file.digest == register.digest_of(value)
+        return file is not None and file.digest == _digest(path, value)
 
     def take_as_is(self, path: str) -> None:
         """The version that counts now is what the file holds already."""
@@ -136,7 +138,7 @@ class Registers:
             self.oversize.add(seen.path)
             return NOTHING
         self.oversize.discard(seen.path)
-        digest = hashlib.sha256(value).digest()
+        digest = _digest(seen.path, value)
         before, target = self._files.get(seen.path), self.target(seen.path)
         unchanged = before is not None and before.digest == digest
         if unchanged or (target is not None and target.digest == digest):
@@ -163,16 +165,16 @@ class Registers:
         folder, name = root.parent_of(seen.path)
         with folder:
             value, _ = _read(folder, name)
-        file, digest = self._files.get(seen.path), hashlib.sha256(value).digest()
-        changed = file is not None and file.digest != digest
-        return changed and self._journal.was_superseded(seen.path, digest)
+        file = self._files.get(seen.path)
+        changed = file is not None and file.digest != _digest(seen.path, value)
+        return changed and self._journal.was_superseded(seen.path, hashlib.sha256(value).digest())
 
     def discount(self, root: Folder, seen: Seen) -> None:
         """Take what stands in the file for no edit: the current version will replace it."""
         folder, name = root.parent_of(seen.path)
         with folder:
             value, look = _read(folder, name)
-        self._remember(seen.path, hashlib.sha256(value).digest(), look)
+        self._remember(seen.path, _digest(seen.path, value), look)
 
     def home_is_known(self) -> None:
         """A full scan is over: what is found from now on is an edit."""
@@ -214,7 +216,7 @@ class Registers:
                 return self._fill(root, folder, path, target)
             before, look = _read(folder, name)
             file = self._files.get(path)
-            if file is None or hashlib.sha256(before).digest() != file.digest:
+            if file is None or _digest(path, before) != file.digest:
                 seen = Seen(path, datasets.require(path)[1], look)
                 return self.scan(root, seen, watched=True, unread=target.version)
             return self._swap(root, folder, path, target, before)
@@ -254,10 +256,10 @@ class Registers:
         name, token = path.rpartition("/")[2], self._token()
         status = folder.status(name)
         mode = PRIVATE_FILE if status is None else status.st_mode & 0o777
-        replaced = hashlib.sha256(before).digest()
+        replaced, staged = (hashlib.sha256(each).digest() for each in (before, target.value or b""))
         with root.enter(STAGING, create=True) as staging:
             staging.create(token, target.value or b"", mode)
-            self._journal.begin_swap(Swap(token, path, target.digest, replaced, self._clock.now()))
+            self._journal.begin_swap(Swap(token, path, staged, replaced, self._clock.now()))
             try:
                 staging.exchange(token, folder, name)
             except FileNotFoundError:
@@ -305,9 +307,8 @@ class Registers:
             self._keep(path, value, current)
 
     def _losing_values(self, path: str, current: Version | None) -> list[bytes]:
-        digest = None if current is None else current.stamp.digest
-        ripe = (v for v in self.versions.ripe(path) if v.value is not None and v.stamp.digest != digest)
-        return [version.value for version in ripe if version.value is not None]
+        kept = None if current is None else current.value
+        return [v.value for v in self.versions.ripe(path) if v.value is not None and v.value != kept]
 
     def settle_file(self, root: Folder, path: str) -> None:
         """Take the file as it stands for the current version (it has just been minted from it)."""
@@ -325,7 +326,7 @@ class Registers:
                 value, look = _read(folder, name)
             except FileNotFoundError:
                 value, look = b"", None
-        written = hashlib.sha256(value).digest() == target.digest
+        written = value == target.value
         self._remember(path, target.digest, look if written else None)
 
     def _remember(self, path: str, digest: bytes, look: Look | None) -> None:
@@ -355,8 +356,8 @@ class Registers:
         if staged is None or hashlib.sha256(staged).digest() == swap.version:
             self._journal.finish_swap(swap.staged)  # the exchange never happened
             return
-        self._files[swap.path] = RegisterFile(swap.version, None)
-        self._journal.set_register_file(swap.path, self._files[swap.path])
+        target = self.target(swap.path)
+        self._remember(swap.path, swap.version if target is None else target.digest, None)
         self._keep(swap.path, staged, self.versions.current(swap.path))
 
     def settle(self, root: Folder) -> Change:
@@ -392,6 +393,11 @@ class Applied:
 
     change: Change
     value: bytes | None
+
+
+def _digest(path: str, value: bytes) -> bytes:
+    """What spellings of this value have in common, by the row of its path."""
+    return datasets.require(path)[1].digest(value)
 
 
 def _read(folder: Folder, name: str) -> tuple[bytes, Look]:

@@ -244,7 +244,7 @@ class Replica:
             return  # home was swapped while it was read: nothing is concluded from what is missing
         present = {each.path for each in seen}
         for state in self._index.files():
-            if state.path not in present and directory_exists(root, state.path.rpartition("/")[0]):
+            if state.path not in present and _is_damage(root, state.path):
                 self._logs.gone(state.path)
         self._units.look(root, present, watched=self._watched)
         self._watched = True
@@ -265,7 +265,7 @@ class Replica:
                 look = see(root, path)
                 if look is not None:
                     self._scan_quietly(root, Seen(path, row, look))
-                elif row.kind is Kind.LOG and directory_exists(root, path.rpartition("/")[0]):
+                elif row.kind is Kind.LOG and _is_damage(root, path):
                     self._logs.gone(path)
             elif path.rpartition("/")[2] == STATS:
                 self._lines.recount_one(root, datasets.sibling(path, "events.jsonl"))
@@ -584,6 +584,12 @@ def rebuild_journal(state: Path, now: Callable[[], int]) -> Path:
     journal.put(REBUILT, b"1")
     journal.close()
     return aside
+
+
+def _is_damage(root: Folder, log: str) -> bool:
+    """Whether a missing log is damage, to be refilled, and not part of a directory that is gone."""
+    row = datasets.find(log)
+    return row is None or not row.manifest or directory_exists(root, log.rpartition("/")[0])
 
 
 def _within(seen: Seen, path: str) -> bool:

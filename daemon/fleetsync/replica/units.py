@@ -208,7 +208,8 @@ class Units:
                 key: Key = datasets.identify_in(row, log, line.body)
             except MalformedRecord:
                 continue  # it stays in the copy, as it is
-            found.setdefault(key.id, ParkedLine(key.id, log, key.ts, line.body, TRASHED, None))
+            body = datasets.carried(row, line.body)
+            found.setdefault(key.id, ParkedLine(key.id, log, key.ts, body, TRASHED, None))
         ids = list(found)
         origins = self._journal.origins(log, ids)
         self._journal.note_local(log, [i for i in ids if i not in origins])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fleetsync import datasets
 from fleetsync.merge import register
 from fleetsync.merge.register import Dot, Floor, Stamp, Version
-from fleetsync.ports import Key, Outcome, Verdict
+from fleetsync.ports import HELD, Key, Outcome, Verdict
 from fleetsync.records.names import DeviceId
 from fleetsync.replica.journal import Journal, StoredVersion
 
@@ -115,16 +115,20 @@ class Versions:
         covering = next((m for m in members if register.covers(m.version, version)), None)
         if covering is not None:
             return Verdict(Outcome.SUPERSEDED, covering=covering.stored.body), NOTHING
-        if not register.is_held(version, self.clock.horizon()):
-            self._observe(version.stamp.hybrid)
+        held = register.is_held(version, self.clock.horizon())
         member = Member(StoredVersion(identity, path, body, origin), version)
-        return Verdict(Outcome.NEW), self._admit(member)
+        observed = None if held else version.stamp.hybrid
+        return Verdict(Outcome.NEW, HELD if held else ""), self._admit(member, observed)
 
-    def _admit(self, member: Member) -> Change:
+    def _admit(self, member: Member, observed: int | None = None) -> Change:
+        """Make it a member; `observed` is the hybrid time to which our clock catches up with it."""
         path = member.stored.path
         covered = [m for m in self.members(path) if register.covers(member.version, m.version)]
-        self._journal.add_version(member.stored, [m.stored.id for m in covered])
-        self._journal.note_superseded(path, [m.version.stamp.digest for m in covered])
+        with self._journal.transaction():
+            if observed is not None:
+                self._observe(observed)
+            self._journal.add_version(member.stored, [m.stored.id for m in covered])
+            self._journal.note_superseded(path, [m.version.stamp.digest for m in covered])
         kept = [m for m in self.members(path) if m not in covered]
         self._members[path] = [*kept, member]
         return Change([member], covered)

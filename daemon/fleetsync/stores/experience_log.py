@@ -124,16 +124,19 @@ class ExperienceLog:
     def read(self, stream: str, mark: Mark | None) -> Portion | None:
         """What stands behind the mark (None: all), up to `PORTION` bytes of it.
 
-        None if the log is not the one that was marked, or is shorter now. An unfinished last line is
-        left for later, unless it is an event already.
+        None if the log is not the one that was marked, is shorter now, or is gone. An unfinished last
+        line is left for later, unless it is an event already.
         """
-        with self._root() as root, root.enter(f"{DIRECTORY}/{stream}") as folder:
-            descriptor = folder.open_file(FILE, os.O_RDONLY)
-            try:
-                with storage_errors(folder.at(FILE)):
-                    return _read(descriptor, mark)
-            finally:
-                os.close(descriptor)
+        try:
+            with self._root() as root, root.enter(f"{DIRECTORY}/{stream}") as folder:
+                descriptor = folder.open_file(FILE, os.O_RDONLY)
+                try:
+                    with storage_errors(folder.at(FILE)):
+                        return _read(descriptor, mark)
+                finally:
+                    os.close(descriptor)
+        except FileNotFoundError:
+            return None
 
     def _root(self) -> Folder:
         try:

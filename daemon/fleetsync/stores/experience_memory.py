@@ -11,7 +11,6 @@ from __future__ import annotations
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from itertools import islice
 from threading import RLock
 from typing import Any
 
@@ -120,7 +119,7 @@ class MemoryExperienceStore(ExperienceWriting):
             if query.after is not None:
                 last = self._position(query.after, query)
                 found = [p for p in found if (p < last if query.newest_first else p > last)]
-            return [self._recorded(position) for position in islice(found, query.limit)]
+            return [self._recorded(position) for position in found[: query.limit]]
 
     def query_artifacts(self, query: ArtifactQuery) -> list[Artifact]:
         """See `ExperienceStore.query_artifacts`."""

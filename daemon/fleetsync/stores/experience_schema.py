@@ -27,8 +27,8 @@ VERSIONS = (
             source BIGINT NOT NULL, position BIGINT NOT NULL, stream TEXT NOT NULL, identity TEXT NOT NULL,
             copy BIGINT NOT NULL, event_id TEXT NOT NULL, occurred_at TEXT NOT NULL, micros BIGINT,
             rest BIGINT, tenant_id TEXT, correlation_id TEXT, kind TEXT NOT NULL, chain_id TEXT,
-            trace_link_id TEXT, proposal_id TEXT, content TEXT NOT NULL, hidden BIGINT NOT NULL, disputed BIGINT NOT NULL,
-            line TEXT NOT NULL, PRIMARY KEY (source, position))
+            trace_link_id TEXT, proposal_id TEXT, content TEXT NOT NULL, hidden BIGINT NOT NULL,
+            disputed BIGINT NOT NULL, line TEXT NOT NULL, PRIMARY KEY (source, position))
         """,
         """
         CREATE TABLE experience_artifacts (

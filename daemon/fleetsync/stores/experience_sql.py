@@ -315,7 +315,7 @@ class SqlExperienceStore(ExperienceWriting):
     def _recorded(
         self, asked: Condition, *, newest_first: bool = False, limit: int | None = None
     ) -> list[Recorded]:
-        epoch = self._epoch()
+        epoch = self.epoch()
         order = f"ORDER BY position {'DESC' if newest_first else 'ASC'} {_limit(limit)}"
         rows = self._database.read(
             f"SELECT {_SHOWN} FROM experience_events {asked.where} {order}", asked.values
@@ -325,14 +325,15 @@ class SqlExperienceStore(ExperienceWriting):
             for position, stream, line, disputed in rows
         ]
 
-    def _epoch(self) -> str:
+    def epoch(self) -> str:
+        """What cursors of this index begin with; new whenever it is built anew."""
         query = "SELECT epoch FROM experience_sources WHERE id = ?"
         return str(self._database.read(query, (self._source,))[0][0])
 
     def _position(self, after: str, query: EventQuery) -> int:
         """The position that a cursor or an event id names."""
         if ":" in after:
-            return read_cursor(after, self._epoch())
+            return read_cursor(after, self.epoch())
         asked = Condition.of("source = ?", self._source).also("hidden = 0 AND event_id = ?", column(after))
         if query.tenant_id is not None:
             asked = asked.also("tenant_id = ?", column(query.tenant_id))

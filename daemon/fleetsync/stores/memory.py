@@ -20,6 +20,7 @@ from fleetsync.merge.fingerprint import MODULUS, fingerprint, id_number
 from fleetsync.merge.ranges import ListRanges
 from fleetsync.merge.register import Dot, Stamp, Version
 from fleetsync.ports import (
+    HELD,
     Arrival,
     Bound,
     Condition,
@@ -224,7 +225,8 @@ class MemoryStorage:
             if register.covers(known, version):
                 return Verdict(Outcome.SUPERSEDED, covering=known_body)
         self._keep_version(path, body, version, origin)
-        return Verdict(Outcome.NEW)
+        held = register.is_held(version, self._horizon(self._clock()))
+        return Verdict(Outcome.NEW, HELD if held else "")
 
     def _scan_register(self, path: str) -> None:
         """Mint a version when the file holds something else than the applied value."""

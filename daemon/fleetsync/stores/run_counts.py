@@ -16,18 +16,13 @@ from fleetsync.stores.sql import Execute
 Kind = tuple[str, str, str, str, int]
 """What the summary knows of a run: skill, caller, channel, status, 1 if at top level."""
 
-COLUMNS = "skill_id, caller_id, channel_id, status, parent_run_id"
-"""What `kind_of` makes a kind of: plain columns, because SQLite 3.40 takes `IS NULL` in the RETURNING
-of a DELETE for false.
+KIND = "skill_id, caller_id, channel_id, status, top_level"
+"""The kind of a row of `audit_runs`: plain columns, because SQLite 3.40 takes an `IS NULL` in the
+RETURNING of a DELETE for false.
 """
 
 _ROWS = 500  # in one statement; each has five parameters
 _DIMENSIONS = ("all", "skill", "caller", "channel")
-
-
-def kind_of(skill: str, caller: str, channel: str, status: str, parent: str | None) -> Kind:
-    """The kind of a run."""
-    return skill, caller, channel, status, int(parent is None)
 
 
 def change(execute: Execute, runs: Mapping[Kind, int]) -> None:

@@ -4,7 +4,8 @@
 that changes a run: how many runs there are in all, of each skill, each caller and each channel, by
 status and by whether they are at top level. So counting a million costs a few rows; a sum over two of
 these dimensions would need as many rows as there are runs, and is counted by an index instead. The
-comment beside an index names the questions that it answers.
+comment beside an index names the questions that it answers; `status` and `top_level` stand at the end
+of each, so that dry runs and children are passed over without a look at their rows.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ SCHEMA = "audit"
 def _fill_counts(dimension: str, name: str) -> str:
     return f"""
     INSERT INTO audit_counts (dimension, name, status, top_level, runs)
-    SELECT '{dimension}', {name}, status, CASE WHEN parent_run_id IS NULL THEN 1 ELSE 0 END, count(*)
+    SELECT '{dimension}', {name}, status, top_level, count(*)
     FROM audit_runs GROUP BY 2, 3, 4
     """
 
@@ -28,7 +29,8 @@ VERSIONS = (
             channel_id TEXT NOT NULL, inputs TEXT NOT NULL, started_at BIGINT NOT NULL, finished_at BIGINT,
             status TEXT NOT NULL, output TEXT NOT NULL, error TEXT, tool_calls_count BIGINT NOT NULL,
             runtime_seconds DOUBLE PRECISION, parent_run_id TEXT, total_input_tokens BIGINT NOT NULL,
-            total_output_tokens BIGINT NOT NULL, total_thinking_tokens BIGINT NOT NULL)
+            total_output_tokens BIGINT NOT NULL, total_thinking_tokens BIGINT NOT NULL,
+            top_level BIGINT NOT NULL)
         """,
         """
         CREATE TABLE audit_logs (
@@ -37,17 +39,17 @@ VERSIONS = (
             PRIMARY KEY (run_id, sequence))
         """,
         # unfiltered listings, a span of time, purges
-        "CREATE INDEX audit_runs_by_start ON audit_runs (started_at, id)",
+        "CREATE INDEX audit_runs_by_start ON audit_runs (started_at, id, status, top_level)",
         # what `runs` shows: the top level, newest first
-        "CREATE INDEX audit_runs_at_top ON audit_runs (started_at, id) WHERE parent_run_id IS NULL",
+        "CREATE INDEX audit_runs_at_top ON audit_runs (started_at, id, status) WHERE top_level = 1",
         # by skill, also the last run of a skill
-        "CREATE INDEX audit_runs_by_skill ON audit_runs (skill_id, started_at, id)",
+        "CREATE INDEX audit_runs_by_skill ON audit_runs (skill_id, started_at, id, status, top_level)",
         # by caller
-        "CREATE INDEX audit_runs_by_caller ON audit_runs (caller_id, started_at, id)",
+        "CREATE INDEX audit_runs_by_caller ON audit_runs (caller_id, started_at, id, status, top_level)",
         # by channel (peer)
-        "CREATE INDEX audit_runs_by_channel ON audit_runs (channel_id, started_at, id)",
+        "CREATE INDEX audit_runs_by_channel ON audit_runs (channel_id, started_at, id, status, top_level)",
         # by status: what failed, what still runs
-        "CREATE INDEX audit_runs_by_status ON audit_runs (status, started_at, id)",
+        "CREATE INDEX audit_runs_by_status ON audit_runs (status, started_at, id, top_level)",
         # children
         """
         CREATE INDEX audit_runs_by_parent ON audit_runs (parent_run_id, started_at, id)

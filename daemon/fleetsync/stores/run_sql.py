@@ -47,7 +47,7 @@ _RUN = (
 _LOG = "run_id, sequence, event_type, payload, created_at"
 _NEWEST = "ORDER BY started_at DESC, id DESC"
 
-_INSERT = f"INSERT INTO audit_runs ({_RUN}) VALUES ({marks(_RUN.split(','))})"
+_INSERT = f"INSERT INTO audit_runs ({_RUN}, top_level) VALUES ({marks(_RUN.split(','))}, ?)"
 _INSERT_LOG = f"INSERT INTO audit_logs ({_LOG}) VALUES ({marks(_LOG.split(','))})"
 _FINISH = """
 UPDATE audit_runs SET status = ?, finished_at = ?, output = ?, error = ?, tool_calls_count = ?,
@@ -83,11 +83,11 @@ class SqlRunStore:
     def start_run(self, start: RunStart) -> None:
         """See `RunStore.start_run`."""
         run = begun(start)
-        names = (run.skill_id, run.caller_id, run.channel_id)
-        kind = run_counts.kind_of(*names, str(run.status), run.parent_run_id)
+        top = int(run.parent_run_id is None)
+        kind = run.skill_id, run.caller_id, run.channel_id, str(run.status), top
 
         def work(execute: Execute) -> None:
-            execute(_INSERT, _row(run))
+            execute(_INSERT, [*_row(run), top])
             run_counts.change(execute, {kind: 1})
 
         self._database.write(work)
@@ -95,16 +95,17 @@ class SqlRunStore:
     def finish_run(self, run_id: str, stats: RunStats) -> None:
         """See `RunStore.finish_run`."""
         require_text("run id", run_id)
-        query = f"SELECT {run_counts.COLUMNS} FROM audit_runs WHERE id = ?{self._database.for_update}"
+        query = f"SELECT {run_counts.KIND} FROM audit_runs WHERE id = ?{self._database.for_update}"
 
         def work(execute: Execute) -> None:
             found = execute(query, (run_id,))
             if not found:
                 raise NotFound(f"there is no run {run_id}")
             execute(_FINISH, (*_ended(stats), run_id))
-            before = run_counts.kind_of(*found[0])
-            after = (*before[:3], str(stats.status), before[4])
-            run_counts.change(execute, {before: -1, after: 1} if after != before else {})
+            skill, caller, channel, before, top = found[0]
+            if before != stats.status:
+                after = (skill, caller, channel, str(stats.status), top)
+                run_counts.change(execute, {found[0]: -1, after: 1})
 
         self._database.write(work)
 
@@ -137,10 +138,10 @@ class SqlRunStore:
 
     def _purge(self, condition: str, values: Sequence[Any]) -> int:
         oldest = f"SELECT id FROM audit_runs WHERE {condition} ORDER BY started_at, id LIMIT {PURGE_BATCH}"
-        delete = f"DELETE FROM audit_runs WHERE id IN ({oldest}) RETURNING {run_counts.COLUMNS}"
+        delete = f"DELETE FROM audit_runs WHERE id IN ({oldest}) RETURNING {run_counts.KIND}"
 
         def work(execute: Execute) -> int:
-            gone = Counter(run_counts.kind_of(*row) for row in execute(delete, values))
+            gone = Counter(execute(delete, values))
             run_counts.change(execute, {kind: -count for kind, count in gone.items()})
             run_counts.forget_empty(execute)
             return gone.total()
@@ -265,7 +266,7 @@ def _where(wanted: RunFilter, by: str = "") -> tuple[str, list[Any]]:
             conditions.append(term)
             values.append(time)
     if wanted.top_level_only:
-        conditions.append("parent_run_id IS NULL")
+        conditions.append("top_level = 1")
     if not wanted.shows_dry_runs and wanted.status is None:
         conditions.append("status <> 'dry_run'")
     return f"WHERE {' AND '.join(conditions)}" if conditions else "", values

@@ -86,6 +86,7 @@ class Exchange:
     seconds: float = 0.0
     error: FleetsyncError | None = None
     refused: tuple[Declined, ...] = ()
+    held: tuple[Declined, ...] = ()  # taken in here, but not applied for now
     steps: tuple[Step, ...] = ()
     opening: Heads | None = None
     closing: Heads | None = None

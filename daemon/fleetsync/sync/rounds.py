@@ -9,7 +9,7 @@ waits or fails. Implements docs/stores.md, "Exchanges".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 
@@ -17,14 +17,14 @@ from fleetsync.errors import Unresponsive
 from fleetsync.records.audits import Json, RunStatus
 from fleetsync.records.names import DeviceId
 from fleetsync.stores.recorder import OpenRun, Operation, RunRecorder
-from fleetsync.sync.exchange import Ending, Exchange, Step
+from fleetsync.sync.exchange import Declined, Ending, Exchange, Step
 
 ROUND, EXCHANGE = "fleetsync/round", "fleetsync/exchange"
 """The skills under which rounds and exchanges are recorded."""
 SKILLS = frozenset({ROUND, EXCHANGE})
 
-MAX_REFUSALS = 100
-"""Refusals of one exchange written one by one; of the others only the number."""
+MAX_LISTED = 100
+"""Refused or held items of one exchange written one by one; of the others only the number."""
 
 _STEPS = {"hello": "greet", "offer": "push"}
 """What a step is called in the audit, where a session calls it otherwise."""
@@ -125,11 +125,8 @@ def describe(run: OpenRun, exchange: Exchange) -> None:
     """Write what an exchange did into its run, and how it ended."""
     for step in exchange.steps:
         run.step(_STEPS.get(step.name, step.name), **_facts(step))
-    for declined in exchange.refused[:MAX_REFUSALS]:
-        run.error("refused", path=declined.path, by=declined.by, detail=declined.reason)
-    more = len(exchange.refused) - MAX_REFUSALS
-    if more > 0:
-        run.error("refused", detail=f"and {more} more")
+    _list(run, "refused", exchange.refused)
+    _list(run, "held", exchange.held)
     if exchange.error is not None:
         run.error(exchange.error.code, detail=exchange.error.message)
     run.output = {
@@ -141,6 +138,13 @@ def describe(run: OpenRun, exchange: Exchange) -> None:
         "round_trips": exchange.traffic.round_trips,
     }
     run.end(*verdict(exchange))
+
+
+def _list(run: OpenRun, reason: str, items: Sequence[Declined]) -> None:
+    for item in items[:MAX_LISTED]:
+        run.error(reason, path=item.path, by=item.by, detail=item.reason)
+    if len(items) > MAX_LISTED:
+        run.error(reason, detail=f"and {len(items) - MAX_LISTED} more")
 
 
 def verdict(exchange: Exchange) -> tuple[RunStatus, str | None]:

@@ -239,11 +239,13 @@ class Session:
                 await self._offer(found)
 
     async def _fetch(self, found: Difference) -> None:
-        async with transfer.ahead(self._wanted(transfer.span_wants(found.need_spans))) as batches:
+        wants = transfer.span_wants(found.need_spans)
+        async with transfer.ahead(transfer.merged(self._wanted(wants))) as batches:
             async for batch in batches:
                 await self._take(batch, lambda: None)
         asked = Asked(self._name, self._local.identify, found.need)
-        async with transfer.ahead(self._wanted(transfer.wants(found.need))) as batches:
+        wants = transfer.wants(found.need)
+        async with transfer.ahead(transfer.merged(self._wanted(wants))) as batches:
             async for batch in batches:
                 await self._take(batch, partial(asked.check, batch.groups))
         self._missing = asked.missing
@@ -261,6 +263,9 @@ class Session:
             self._tally.received += sum(verdict.outcome is Outcome.NEW for verdict in verdicts)
         refused = [(i, verdict) for i, verdict in enumerate(verdicts) if verdict.outcome is Outcome.REFUSED]
         self._note_refused(batch, refused, by=self._local.card.device)
+        for position, verdict in enumerate(verdicts):
+            if verdict.outcome is Outcome.NEW and verdict.reason:
+                self._tally.hold(Declined(path_at(batch, position), self._local.card.device, verdict.reason))
 
     async def _offer(self, found: Difference) -> None:
         async with transfer.ahead(transfer.read(self._desk, found.have, found.have_spans)) as batches:
@@ -304,6 +309,7 @@ class Session:
             seconds=tally.seconds(),
             error=error,
             refused=tuple(tally.declined),
+            held=tuple(tally.held),
             steps=tuple(tally.steps),
             opening=self._opening,
             one_way=not (self._receives and self._sends),

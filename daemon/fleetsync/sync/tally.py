@@ -45,6 +45,7 @@ class Tally:
         self.sent = 0
         self.round_trips = 0
         self.declined: list[Declined] = []
+        self.held: list[Declined] = []
         self.steps: list[Step] = []
         self._parts: dict[str, Step] = {}
         self._monotonic = monotonic
@@ -82,6 +83,11 @@ class Tally:
         """Note an item that one side would not take."""
         if len(self.declined) < MAX_DECLINED:
             self.declined.append(refusal)
+
+    def hold(self, held: Declined) -> None:
+        """Note an item that is taken in here and not applied for now."""
+        if len(self.held) < MAX_DECLINED:
+            self.held.append(held)
 
     def seconds(self) -> float:
         """How long it has been going on."""

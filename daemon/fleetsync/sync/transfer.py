@@ -8,7 +8,7 @@ to move. Implements docs/protocol.md, "Items".
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import lru_cache
 from typing import TypeVar
 
@@ -25,6 +25,8 @@ T = TypeVar("T")
 Cut = tuple[Bound, Bound]
 """All members with lower ≤ key < upper."""
 
+APPLY_BYTES = 3 << 20
+"""Bodies applied at once when there are so many; as many again are read ahead meanwhile."""
 PAGE_IDS = 256
 """Bodies read by id at a time; each may have 1 MiB."""
 
@@ -63,6 +65,25 @@ async def _pages_by_id(desk: Desk, ids: Sequence[bytes]) -> AsyncIterator[list[I
     for registers in (True, False):
         for some in _slices(ids, PAGE_IDS):
             yield [item for item in await desk.bodies(some) if is_register(item.path) is registers]
+
+
+async def merged(batches: AsyncGenerator[Batch]) -> AsyncGenerator[Batch]:
+    """The same bodies in larger batches: applying has its price each time, however much there is."""
+    groups: list[Group] = []
+    size = 0
+    async with aclosing(batches):
+        async for batch in batches:
+            for group in batch.groups:
+                size += sum(map(len, group.bodies))
+                if groups and groups[-1].path == group.path:
+                    groups[-1].bodies.extend(group.bodies)
+                else:
+                    groups.append(group)
+            if size >= APPLY_BYTES:
+                yield Batch(groups)
+                groups, size = [], 0
+    if groups:
+        yield Batch(groups)
 
 
 @lru_cache(maxsize=8192)

@@ -1,115 +1,165 @@
-"""YAML trees: bounded, one document, nothing that hides, and spans that a splice can trust."""
+"""The YAML reader: what it keeps of a text, what it refuses, and that no text can hurt the process."""
 
 from __future__ import annotations
+
+import time
 
 import pytest
 
 from fleetsync.errors import MalformedRecord
 from fleetsync.records import yamltree
-from fleetsync.records.yamltree import Mapping, Scalar, Sequence
-
-TEXT = "a: 1\nlist:\n- x: 'é'\n  y: |\n    b\n    c\n- z\n# end\nflow: [1, {k: v}]  # tail\nempty:\n"
+from fleetsync.records.yamltree import Mapping, Node, Scalar, Sequence
 
 
-def _text_of(text: str, node: yamltree.Node) -> str:
+def spelled(text: str, node: Node) -> str:
     return text[node.span.start : node.span.end]
 
 
-def test_scalars_are_text() -> None:
-    """Nothing is converted; what was quoted is known to be a string."""
-    root = yamltree.read(b"v: 2\nt: 2026-06-16T00:00:00.123456789Z\nq: '2'\ns: !!str 3\n")
+def test_nodes_know_where_they_stand() -> None:
+    """Keys and values are found in the text to the character, without comments, also behind 🙂 and CR LF."""
+    text = "é🙂: 'it''s' # x\r\nb:\r\n  - [1,\r\n    2] # y\r\n  - |\r\n    z\r\nc:\r\n"
+    root = yamltree.read(text.encode())
     assert isinstance(root, Mapping)
-    found = [(s.text, s.plain, s.tagged) for _, s in root.members if isinstance(s, Scalar)]
-    assert found[1][0] == "2026-06-16T00:00:00.123456789Z"
-    assert [rest for _, *rest in found] == [[True, False], [True, False], [False, False], [False, True]]
-
-
-def test_spans() -> None:
-    """A node's span is its text, without the comments and blank lines that follow it."""
-    root = yamltree.read(TEXT.encode())
-    assert isinstance(root, Mapping)
-    assert _text_of(TEXT, root.members[1][1]) == "- x: 'é'\n  y: |\n    b\n    c\n- z"
-    flow = root.get("flow")
-    assert flow is not None
-    assert _text_of(TEXT, flow) == "[1, {k: v}]"
+    assert [spelled(text, key) for key, _ in root.members] == ["é🙂", "b", "c"]
+    quoted, items, nothing = (value for _, value in root.members)
+    assert spelled(text, quoted) == "'it''s'"
+    assert isinstance(items, Sequence)
+    assert [spelled(text, item) for item in items.items] == ["[1,\r\n    2]", "|\r\n    z\r\n"]
+    assert nothing == Scalar("", plain=True, tagged=False, span=yamltree.Span(len(text) - 2, len(text) - 2))
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        "# nothing",
-        "a: 1\n---\nb: 1\n",
-        "a: &x 1\nb: *x\n",
-        "a: *x\n",
-        "a: !!int 1\n",
-        "a: !own {b: 1}\n",
-        "a: !!seq [1]\n",
-        "{[a]: 1}",
-        "\ufeffa: 1\n",
-        "a: 1\n\tb: 2\n",
-        "a: [1\n",
-        "a: \x00\n",
-        "[" * 33 + "]" * 33,
-        "x" * (yamltree.MAX_BYTES + 1),
-        "[" + "a," * (yamltree.MAX_NODES + 1) + "]",
-        "[" * 25_000,
+        "&x a: 1",
+        "a: &x 1",
+        "a: &x {b: 1}",
+        "a: [*x]",
+        "*x : 1",
+        "a: !t 1",
+        "a: !t {b: 1}",
+        "!t [a]",
+        "a: {<<: *x}",
     ],
 )
-def test_refused(text: str) -> None:
-    """Everything else is malformed, and nothing crashes."""
+def test_oddities_are_refused_or_noted(text: str) -> None:
+    """Anchors, aliases and tags make a text unreadable, or are read over and found where they stand."""
     with pytest.raises(MalformedRecord):
         yamltree.read(text.encode())
+    oddities: list[int] = []
+    yamltree.read(text.encode(), oddities)
+    assert oddities
+    assert all(text[at] in "&*!" for at in oddities)
+    assert oddities == sorted(oddities)
 
 
-def test_not_utf8() -> None:
-    """Bytes that are no text are malformed."""
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"# nothing",
+        b"a: [",
+        b"a: b: c",
+        b"'a",
+        b"a\n---\nb",
+        b"[a]: 1",
+        b"\xff",
+        b"\xef\xbb\xbfa: 1",
+        "a: 1".encode("utf-16"),
+        b"a: \x00",
+        b"%FOO\n",
+        b"? [a]\n: 1",
+    ],
+)
+def test_what_is_no_single_document_is_refused(data: bytes) -> None:
+    """Broken, empty and several documents, keys that are no scalars, and other encodings than UTF-8."""
     with pytest.raises(MalformedRecord):
-        yamltree.read(b"a: \xff\n")
-
-
-def test_digest_sees_values_only() -> None:
-    """Order of keys, quotes, comments and layout do not matter; types, values and order of items do."""
-    same = ["a: x\nb: [1, 2]\n", "b:\n- 1\n- 2  # c\na: 'x'\n", '{"a": "x", "b": [1, 2]}']
-    others = [
-        "a: x\nb: [2, 1]\n",
-        "a: x\nb: [1, '2']\n",
-        "a: x\nb: [1, 2, 3]\n",
-        "a: x\n",
-        "a: x\nb: '[1, 2]'\n",
-    ]
-    digests = [yamltree.digest(yamltree.read(text.encode())) for text in same + others]
-    assert len(set(digests[:3])) == 1
-    assert len(set(digests)) == 6
-
-
-def test_digest_is_unambiguous() -> None:
-    """Lengths are part of what is hashed: no two trees run into each other."""
-    texts = ["[[a], b]", "[[a, b]]", "[a, [b]]", "{a: {b: c}}", "{a: b, c: d}", "[ab]", "[a, b]"]
-    assert len({yamltree.digest(yamltree.read(text.encode())) for text in texts}) == len(texts)
-
-
-@pytest.mark.parametrize("text", ["a: 1\na: 2\n", "a: !!str 1\n"])
-def test_what_does_not_sync_has_no_digest(text: str) -> None:
-    """Repeated keys and tags."""
+        yamltree.read(data)
     with pytest.raises(MalformedRecord):
-        yamltree.digest(yamltree.read(text.encode()))
+        yamltree.read(data, [])
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", "[a, [], {}, [b, [c]], {d: [e, {f: g}], h: {i: 'j: k'}}]", "x"])
-def test_printed_tree_is_the_same_tree(text: str) -> None:
-    """Laid out anew, a tree says what it said."""
-    node = yamltree.read(text.encode())
-    again = yamltree.read(f"k:{yamltree.print_node(node, 0)}\n".encode())
-    assert isinstance(again, Mapping)
-    printed = again.get("k")
-    assert printed is not None
-    assert yamltree.digest(printed) == yamltree.digest(node)
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"[" * 500_000,
+        b"{a: " * 200_000,
+        b"- " * 400_000,
+        b"? " * 400_000,
+        b"a: [" * 200_000,
+        b"[" * 33 + b"]" * 33,
+        b"[" + b"a," * 120_000 + b"]",
+        b"a: &a [x]\n" + b"".join(b"b%d: [*a, *a]\n" % i for i in range(50_000)),
+        b"'" + b"\\" * 1_000_000,
+        b"#" * (1 << 20) + b"#",
+        b"|" + b"\n" * 1_000_000,
+        b"!" * 1_000_000,
+        b"&" + b"a" * 1_000_000,
+    ],
+)
+def test_hostile_text_is_refused_in_no_time(data: bytes) -> None:
+    """Depth, size and number are bounded: no text takes the process down or holds it up."""
+    begun = time.monotonic()
+    for oddities in (None, list[int]()):
+        try:
+            node = yamltree.read(data, oddities)
+        except MalformedRecord:
+            continue
+        assert isinstance(node, Scalar)
+    assert time.monotonic() - begun < 10
 
 
-def test_layout_is_murs() -> None:
-    """Items stand under their key, not indented; a mapping begins on the line of its dash."""
-    node = yamltree.read(b"[{actor: {kind: agent, id: 'qa: 1'}, role: owner}]")
-    assert isinstance(node, Sequence)
-    expected = "\n- actor:\n    kind: agent\n    id: 'qa: 1'\n  role: owner"
-    assert yamltree.print_node(node, 0) == expected
+def test_the_bounds_are_where_they_are_said_to_be() -> None:
+    """32 levels and 1 MiB are read; one more is not."""
+    deepest = b"[" * yamltree.MAX_DEPTH + b"]" * yamltree.MAX_DEPTH
+    yamltree.read(deepest)
+    with pytest.raises(MalformedRecord, match="deeply"):
+        yamltree.read(b"[" + deepest + b"]")
+    longest = b"a: " + b"x" * (yamltree.MAX_BYTES - 3)
+    yamltree.read(longest)
+    with pytest.raises(MalformedRecord, match="1 MiB"):
+        yamltree.read(longest + b"x")
+
+
+def digest(text: str) -> bytes:
+    return yamltree.digest(yamltree.read(text.encode()))
+
+
+def test_the_digest_is_of_what_is_said() -> None:
+    """Quotes, style, order of keys, comments and line breaks do not matter."""
+    assert len(digest("a: 1")) == 32
+    plain = digest("a: x\nb:\n- 1\n- 'two words'\nc: |\n  l\n")
+    assert digest("# why\n{c: \"l\\n\", 'b': [1, two words], a: 'x'} # so\r\n") == plain
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("a: 1", "a: '1'"),
+        ("a: 1", "a: 1.0"),
+        ("a: null", "a: 'null'"),
+        ("a: []", "a: {}"),
+        ("a: [b, c]", "a: [c, b]"),
+        ("a: [b]", "a: [[b]]"),
+        ("a: {b: c}", "a: {}\nb: c"),
+        ("ab: c", "a: bc"),
+    ],
+)
+def test_the_digest_tells_values_apart(one: str, other: str) -> None:
+    """What means something else has another digest."""
+    assert digest(one) != digest(other)
+
+
+@pytest.mark.parametrize("text", ["a: 1\n'a': 2", "a: {b: 1, b: 1}", "a: !!str 1", "a: [*x]"])
+def test_what_cannot_be_compared_has_no_digest(text: str) -> None:
+    """Repeated keys and tags mean different things to different readers."""
+    with pytest.raises(MalformedRecord):
+        yamltree.digest(yamltree.read(text.encode(), []))
+
+
+def test_the_digest_of_many_keys_takes_no_time() -> None:
+    """A mapping with as many keys as are allowed is digested as quickly as it is read."""
+    data = b"".join(b"%d: 1\n" % i for i in range(49_000))
+    begun = time.monotonic()
+    yamltree.digest(yamltree.read(data))
+    assert time.monotonic() - begun < 10

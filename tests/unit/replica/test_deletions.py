@@ -241,7 +241,7 @@ def test_a_late_writer_into_a_trashed_log_is_not_lost(pair: tuple[Laptop, Laptop
     assert later in two.lines()
     assert two.path(YAML).read_bytes() == MANIFEST
     assert later in one.lines()
-    assert not [entry for entry in two.path(".fleetsync/trash").iterdir()]
+    assert not list(two.path(".fleetsync/trash").iterdir())
 
 
 def many(laptop: Laptop, count: int) -> list[str]:

@@ -62,7 +62,8 @@ class Site:
         return [each for each in self.path(LOG).read_bytes().split(b"\n") if each]
 
     def stats(self) -> dict[str, object]:
-        return json.loads(self.path(f"{SKILL}/stats.json").read_bytes())
+        stats: dict[str, object] = json.loads(self.path(f"{SKILL}/stats.json").read_bytes())
+        return stats
 
     def members(self) -> set[bytes]:
         return {item.key.id for page in self.replica.between(START, END) for item in page}

@@ -20,8 +20,8 @@ from tests.contracts.runs import ALL, begin, end, ids, note
 OLD_RUN = """
 INSERT INTO audit_runs (id, skill_id, caller_id, channel_id, inputs, started_at, finished_at, status, output,
     error, tool_calls_count, runtime_seconds, parent_run_id, total_input_tokens, total_output_tokens,
-    total_thinking_tokens)
-VALUES (?, 'deploy', 'cli', '', '{"a":1}', ?, ?, ?, 'null', NULL, 0, 1.5, ?, 0, 0, 0)
+    total_thinking_tokens, top_level)
+VALUES (?, 'deploy', 'cli', '', '{"a":1}', ?, ?, ?, 'null', NULL, 0, 1.5, ?, 0, 0, 0, ?)
 """
 
 
@@ -45,7 +45,11 @@ def test_every_earlier_version_becomes_the_newest(database: Database, old: int) 
     migrate(database, SCHEMA, VERSIONS, upto=old)
     assert version(database) == old
     if 0 < old < len(VERSIONS):
-        for row in (("a", 1, 2, "ok", None), ("b", 2, 3, "dry_run", "a"), ("c", 3, None, "running", None)):
+        for row in (
+            ("a", 1, 2, "ok", None, 1),
+            ("b", 2, 3, "dry_run", "a", 0),
+            ("c", 3, None, "running", None, 1),
+        ):
             database.write(lambda execute, row=row: execute(OLD_RUN, row))  # type: ignore[misc]
     store = SqlRunStore(database)
     store.initialize()

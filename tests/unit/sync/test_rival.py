@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fleetsync.sync.rival import FOLLOWS_SECONDS, IDLE_SECONDS, Rival
+from fleetsync.sync.rival import DIGESTS_SECONDS, FOLLOWS_SECONDS, IDLE_SECONDS, Rival
 from tests.fakes.fleet import FakeTime
 
 
@@ -14,9 +14,29 @@ def test_comparing_and_moving_are_seen_for_a_moment():
     rival.compares()
     assert rival.is_active()
     assert not rival.is_moving()
-    rival.fetches()
+    rival.offers()
     assert rival.is_moving()
     clock.elapsed += IDLE_SECONDS
+    assert not rival.is_active()
+
+
+def test_what_was_fetched_is_under_way_until_the_next_greeting():
+    """A peer that takes its time with what it fetched is still moving it; its hello ends that at once."""
+    clock = FakeTime()
+    rival = Rival(clock.monotonic)
+    rival.fetches()
+    clock.elapsed += DIGESTS_SECONDS - 1
+    assert rival.is_moving()
+    rival.greets()
+    assert not rival.is_active()
+
+
+def test_a_peer_that_fetched_and_fell_silent_is_not_waited_for_long():
+    """A peer that died in the middle holds nobody up for more than a moment."""
+    clock = FakeTime()
+    rival = Rival(clock.monotonic)
+    rival.fetches()
+    clock.elapsed += DIGESTS_SECONDS
     assert not rival.is_active()
 
 

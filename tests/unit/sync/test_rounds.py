@@ -10,13 +10,13 @@ import anyio.lowlevel
 import pytest
 
 from fleetsync.errors import FleetsyncError, NotTrusted, Unreachable, Unresponsive
-from fleetsync.ports import Head
+from fleetsync.ports import HELD, Head
 from fleetsync.records.audits import Run, RunFilter, RunLog
 from fleetsync.records.names import DeviceId
 from fleetsync.stores.recorder import Operation, RunRecorder
 from fleetsync.stores.run_memory import MemoryRunStore
 from fleetsync.sync.exchange import Declined, Ending, Exchange, Heads, Step, Traffic
-from fleetsync.sync.rounds import EXCHANGE, MAX_REFUSALS, ROUND, Rounds
+from fleetsync.sync.rounds import EXCHANGE, MAX_LISTED, ROUND, Rounds
 from tests.fakes.fleet import device_id
 
 ME, PEER, OTHER = device_id("m"), device_id("p"), device_id("q")
@@ -106,7 +106,7 @@ def test_every_ending_has_its_status(
 
 def test_refusals_are_errors_with_their_reason(notes: Notes) -> None:
     """Who refused what, why; of very many only the first, and how many more."""
-    refused = tuple(Declined(f"skills/s{n}/events.jsonl", OTHER, "too old") for n in range(MAX_REFUSALS + 7))
+    refused = tuple(Declined(f"skills/s{n}/events.jsonl", OTHER, "too old") for n in range(MAX_LISTED + 7))
     notes.exchange(Ending.PARTIAL, refused=refused)
     (run,) = notes.runs()
     log = notes.log(run)
@@ -117,8 +117,21 @@ def test_refusals_are_errors_with_their_reason(notes: Notes) -> None:
         "by": OTHER,
         "detail": "too old",
     }
-    assert (len(log), log[-1].payload["detail"]) == (MAX_REFUSALS + 1, "and 7 more")
-    assert run.error == f"partial: {MAX_REFUSALS + 7} items were refused"
+    assert (len(log), log[-1].payload["detail"]) == (MAX_LISTED + 1, "and 7 more")
+    assert run.error == f"partial: {MAX_LISTED + 7} items were refused"
+
+
+def test_held_items_are_errors_with_their_reason(notes: Notes) -> None:
+    """They do not keep an exchange from being converged."""
+    notes.exchange(Ending.CONVERGED, held=(Declined("skills/a/skill.yaml", ME, HELD),))
+    (run,) = notes.runs()
+    assert (run.status, notes.log(run)[0].event_type) == ("ok", "error")
+    assert notes.log(run)[0].payload == {
+        "reason": "held",
+        "path": "skills/a/skill.yaml",
+        "by": ME,
+        "detail": HELD,
+    }
 
 
 async def test_a_round_holds_what_its_tasks_exchange(notes: Notes) -> None:

@@ -18,7 +18,7 @@ from fleetsync.errors import (
     StorageFailed,
     Unreachable,
 )
-from fleetsync.ports import END, START, Group, Outcome, Verdict
+from fleetsync.ports import END, HELD, START, Group, Outcome, Verdict
 from fleetsync.sync.exchange import WHOLE_SET, Ending
 from fleetsync.sync.responder import Responder
 from fleetsync.sync.session import Session
@@ -323,6 +323,16 @@ async def test_the_clock_of_the_peer_is_compared():
     """The offset is the peer's wall clock less one's own."""
     result = await exchange(Laptop("a"), Laptop("b", skew=90.0))
     assert result.clock_offset == pytest.approx(90.0)
+
+
+async def test_what_is_held_is_told():
+    """A version from a clock that runs ahead is taken in, proven, and named with its reason."""
+    a, b = Laptop("a"), Laptop("b", skew=7200.0)
+    path = manifest_path("deploy")
+    b.learn(path, [b"name: deploy"])
+    result = await exchange(a, b)
+    assert (result.ending, result.refused) == (Ending.CONVERGED, ())
+    assert [(item.path, item.by, item.reason) for item in result.held] == [(path, a.device, HELD)]
 
 
 async def test_a_peer_that_is_not_there(a, b):

@@ -1,0 +1,189 @@
+"""Every row of the table on a real disk: what one laptop learns, the other has, in its own place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fleetsync import datasets
+from fleetsync.datasets import Kind
+from fleetsync.records import channels
+from tests.faults.scenarios import MANIFEST, line
+from tests.unit.replica.test_deletions import Laptop, meet
+
+CHANNEL = b"""v: 2
+id: fleet-dev
+title: 'fleet: dev'
+goal:
+  statement: ''
+  acceptance_criteria: []
+state: working
+owner:
+  kind: human
+  name: me
+participants:
+- actor:
+    kind: agent
+    id: %s
+  role: router
+  joined_at: %s
+created_at: 2026-05-30T00:00:00Z
+updated_at: %s
+"""
+EVENTS = "channels/fleet-dev/events.jsonl"
+YAML = "channels/fleet-dev/channel.yaml"
+
+
+def event(seq: int, text: str, kind: str = "message", extra: str = "") -> bytes:
+    """A channel event as mur writes it."""
+    return (
+        f'{{"seq":{seq},"ts":"2026-06-16T00:00:{seq:02}Z","actor":{{"kind":"agent","id":"qa"}},'
+        f'"kind":"{kind}","payload":{text}{extra}}}'
+    ).encode()
+
+
+def manifest(
+    agent: str = "mur", joined: str = "2026-05-30T00:00:00Z", updated: str = "2026-05-30T00:00:00Z"
+) -> bytes:
+    """A channel manifest with one participant."""
+    return CHANNEL % (agent.encode(), joined.encode(), updated.encode())
+
+
+SAMPLES: dict[str, tuple[str, bytes, bytes]] = {
+    "skill-events": ("skills/deploy/events.jsonl", line(1, "a") + b"\n", line(2, "b") + b"\n"),
+    "skill-manifest": ("skills/deploy/skill.yaml", MANIFEST, MANIFEST + b"description: b\n"),
+    "skill-manifest-legacy": ("skills/old/skill.md", b"# one\n", b"# two\n"),
+    "agent-skill-manifest": ("agents/qa/skills/deploy/skill.yaml", MANIFEST, MANIFEST + b"description: b\n"),
+    "agent-skill-manifest-legacy": ("agents/qa/skills/old/skill.md", b"# one\n", b"# two\n"),
+    "agent-prompt": ("agents/qa/sys_prompt.md", b"be kind\n", b"be brief\n"),
+    "channel-events": (EVENTS, event(0, '{"text":"a"}') + b"\n", event(0, '{"text":"b"}') + b"\n"),
+    "channel-manifest": (YAML, manifest(), manifest(updated="2026-06-01T00:00:00Z")),
+    "open-items": (
+        "open-items.jsonl",
+        b'{"kind":"open","id":"0123456789ab","agent":"qa","title":"a","at":"2026-06-01T00:00:00Z"}\n',
+        b'{"kind":"resolve","id":"0123456789ab","at":"2026-06-02T00:00:00Z"}\n',
+    ),
+    "experience-events": (
+        "experience/main/events.jsonl",
+        b'{"event_id":"e-1","occurred_at":"2026-01-01T00:00:00Z","tenant_id":null}\n',
+        b'{"event_id":"e-2","occurred_at":"2026-01-01T00:00:00Z","tenant_id":null}\n',
+    ),
+}
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[tuple[Laptop, Laptop]]:
+    """Two laptops with empty homes."""
+    one, two = Laptop(tmp_path, "a"), Laptop(tmp_path, "b")
+    yield one, two
+    one.replica.close()
+    two.replica.close()
+
+
+def write(laptop: Laptop, path: str, data: bytes) -> None:
+    """A program writes a file whole, with the manifest that its directory needs."""
+    target = laptop.path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for name in (datasets.require(path)[1].manifest or ())[:1]:
+        beside = target.with_name(name)
+        if not beside.exists():
+            beside.write_bytes(manifest() if name == "channel.yaml" else MANIFEST)
+    target.write_bytes(data)
+    laptop.replica.scan(None)
+
+
+def test_every_row_of_the_table_has_a_sample() -> None:
+    """A new dataset is proven here too, or this test says so."""
+    assert SAMPLES.keys() == {row.name for row in datasets.DATASETS}
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLES))
+def test_written_on_one_while_the_other_writes_too_they_converge(
+    name: str, pair: tuple[Laptop, Laptop]
+) -> None:
+    """Logs end with both lines on both; registers with the same value on both."""
+    path, one_has, two_has = SAMPLES[name]
+    write(pair[0], path, one_has)
+    write(pair[1], path, two_has)
+    meet(*pair)
+    found = [laptop.path(path).read_bytes() for laptop in pair]
+    if datasets.require(path)[1].kind is Kind.LOG:
+        lines = [sorted(filter(None, each.split(b"\n"))) for each in found]
+        assert all(len(each) == 2 for each in lines)
+    else:
+        row = datasets.require(path)[1]
+        assert row.digest(found[0]) == row.digest(found[1])
+
+
+def test_channel_lines_are_numbered_on_and_otherwise_as_their_author_wrote_them(
+    pair: tuple[Laptop, Laptop],
+) -> None:
+    """The next number is the highest plus one; number spellings and unknown keys survive; lines that
+    stand there are never numbered again.
+    """
+    one, two = pair
+    odd = event(4, '{"n":1.50,"z":1,"a":2}', extra=',"extra":true')
+    write(one, EVENTS, odd + b"\n")
+    write(two, EVENTS, event(0, '{"text":"x"}') + b"\n" + event(7, '{"text":"y"}') + b"\n")
+    meet(one, two)
+    lines = [each for each in two.path(EVENTS).read_bytes().split(b"\n") if each]
+    assert lines[:2] == [event(0, '{"text":"x"}'), event(7, '{"text":"y"}')]
+    assert lines[2] == odd.replace(b'"seq":4', b'"seq":8')
+    numbers = [channels.seq_of(each) for each in one.path(EVENTS).read_bytes().split(b"\n") if each]
+    assert numbers == [4, 5, 6]
+
+
+def test_the_second_line_with_an_idempotency_key_is_a_member_but_not_written(
+    pair: tuple[Laptop, Laptop],
+) -> None:
+    """mur writes only the first of them."""
+    one, two = pair
+    key = ',"idempotency_key":"k"'
+    write(one, EVENTS, event(0, '{"text":"first"}', extra=key) + b"\n")
+    write(two, EVENTS, event(0, '{"text":"second"}', extra=key) + b"\n")
+    meet(one, two)
+    for laptop in pair:
+        assert laptop.path(EVENTS).read_bytes().count(b'"idempotency_key":"k"') == 1
+        assert laptop.replica.condition().parked == 1
+
+
+def test_a_question_from_another_device_waits_for_its_answer(pair: tuple[Laptop, Laptop]) -> None:
+    """Nobody here can answer it; once it is answered, question and answer are history like any other."""
+    one, two = pair
+    asked = event(0, '{"hitl_id":"hitl-1","action_hash":"x"}', kind="hitl-request")
+    write(one, EVENTS, asked + b"\n")
+    meet(one, two)
+    assert not two.path(EVENTS).exists()
+    answered = event(1, '{"hitl_id":"hitl-1","approved":true}', kind="hitl-response")
+    write(one, EVENTS, asked + b"\n" + answered + b"\n")
+    meet(one, two)
+    assert two.path(EVENTS).read_bytes().count(b'"hitl-1"') == 2
+    assert two.replica.condition().parked == 0
+
+
+def test_participants_of_concurrent_manifests_are_united_and_nothing_is_minted_for_it(
+    pair: tuple[Laptop, Laptop],
+) -> None:
+    """Both devices show both; the set holds the two versions and no third."""
+    one, two = pair
+    write(one, YAML, manifest("mur"))
+    write(two, YAML, manifest("qa", "2026-05-31T00:00:00Z", "2026-06-01T00:00:00Z"))
+    meet(one, two)
+    for laptop in pair:
+        laptop.replica.scan(None)
+        text = laptop.path(YAML).read_text()
+        assert "id: mur" in text
+        assert "id: qa" in text
+        assert len([group for group in laptop.groups() if group.path == YAML]) == 2
+
+
+def test_a_manifest_that_mur_has_spelled_anew_is_no_change(pair: tuple[Laptop, Laptop]) -> None:
+    """The content hash is over the value tree, since mur re-spells whole files."""
+    one, _ = pair
+    write(one, YAML, manifest())
+    before = one.ids()
+    one.path(YAML).write_bytes(manifest().replace(b"title: 'fleet: dev'", b'title: "fleet: dev"'))
+    one.replica.scan(None)
+    assert one.ids() == before
