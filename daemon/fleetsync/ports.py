@@ -71,8 +71,9 @@ HELD = "its stamp is further ahead than clocks may differ: it is kept and shown,
 class Verdict(msgspec.Struct, frozen=True, array_like=True):
     """The answer to one offered body.
 
-    `reason` says why a body was refused, or, of a new one, that it is held. `covering` is the body of the register version whose
-    vector covers the offered one (SEMANTICS: answered `superseded`, never an error).
+    `reason` says why a body was refused, or, of a new one, that it is held. `covering` is the body of
+    the register version whose vector covers the offered one (SEMANTICS: answered `superseded`, never an
+    error).
     """
 
     outcome: Outcome

@@ -30,6 +30,7 @@ from fleetsync.sync.session import Session
 from fleetsync.wire.messages import Batch, Hello, Receipt, Want
 from tests.contracts.storage import Site, members
 from tests.contracts.test_memory import MemorySite
+from tests.contracts.test_replica import DiskSite
 from tests.fakes.fleet import START, FakeCaller, event, log_path, make_local, manifest_path
 
 SKILLS = ("build", "deploy")
@@ -292,5 +293,14 @@ def _local(site: Site) -> LocalDevice:
     return make_local(site.device, site.storage, site.time)
 
 
+class ConvergenceOnDisk(Convergence):
+    """The same stories, told of real homes, indexes and journals."""
+
+    def make_site(self, directory: Path, letter: str) -> Site:
+        return DiskSite(directory, letter)
+
+
 TestConvergence = Convergence.TestCase
 TestConvergence.settings = settings(max_examples=60, stateful_step_count=30)
+TestConvergenceOnDisk = ConvergenceOnDisk.TestCase
+TestConvergenceOnDisk.settings = settings(max_examples=6, stateful_step_count=15)

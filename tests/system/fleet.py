@@ -32,7 +32,7 @@ T = TypeVar("T")
 Document = dict[str, Any]
 
 COMMAND = str(Path(sys.executable).with_name("fleetsync"))
-SECONDS = 20.0
+SECONDS = 30.0
 """How long anything may take on a busy machine before the test gives up."""
 READY = re.compile(r"^fleetsync ready: device=([a-z2-7]{52}) listen=(\S+) home=(.+) items=(\d+)\n", re.M)
 

@@ -149,6 +149,7 @@ def _channel_entries(data: bytes) -> Iterator[Entry]:
 
 def malformed_lines(home: Path) -> tuple[list[tuple[str, int, str]], int]:
     """(path, line number, why) of every line that cannot be read, and how many lines there are."""
+    from fleetsync.datasets import MAX_BODY
     from fleetsync.records.skills import parse_log
 
     found: list[tuple[str, int, str]] = []
@@ -156,7 +157,10 @@ def malformed_lines(home: Path) -> tuple[list[tuple[str, int, str]], int]:
     for path in _skill_files(home, "events.jsonl"):
         log = parse_log(read_file(home, path) or b"")
         count += len(log.events) + len(log.opaque) + len(log.malformed)
-        found += [(path, bad.number, bad.reason) for bad in log.malformed]
+        bad = [(line.number, line.reason) for line in log.malformed]
+        whole = [*log.events, *log.opaque]
+        bad += [(line.number, "longer than 1 MiB") for line in whole if len(line.event.line) > MAX_BODY]
+        found += [(path, number, why) for number, why in sorted(bad)]
     return found, count
 
 

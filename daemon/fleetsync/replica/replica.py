@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from fleetsync.errors import (
     LockBusy,
     MalformedRecord,
     NotFound,
+    StorageFailed,
 )
 from fleetsync.files import Folder, ensure_private_dir
 from fleetsync.ports import (
@@ -380,6 +381,10 @@ class Replica:
             applied = self._registers.apply(root, path)
         except (FileChanged, LockBusy):
             return
+        except StorageFailed as error:
+            self._troubles[path] = f"{path}: {error}"
+            raise
+        self._troubles.pop(path, None)
         self._follow(applied.change)
         self._registers.keep_losers(path)
         self._reset_counters(root)
@@ -401,7 +406,8 @@ class Replica:
         for member in self._versions.held_by_our_clock():
             self._mint_anew(member)
         for path in self._registers.unapplied():
-            self._bring(root, path)
+            with suppress(StorageFailed):  # told by `condition`; it never keeps the others from being brought
+                self._bring(root, path)
         self._reset_counters(root)
         self._units.take_away(root)
         self._lines.unpark_all(root)
@@ -510,7 +516,7 @@ class Replica:
             refused=self._refused + self._lines.refused + len(self._registers.oversize),
             malformed=self._logs.malformed(),
             collisions=self._lines.collisions(),
-            alerts=alerts,
+            alerts=[*alerts, *(_held_alert(member) for member in self._versions.held())],
         )
 
     def _home_state(self, alerts: Sequence[Alert]) -> HomeState:
@@ -545,6 +551,14 @@ class Replica:
 
 
 # --- small truths ---------------------------------------------------------------------------------
+
+def _held_alert(member: Member) -> Alert:
+    """A version whose time has not come."""
+    path, stamp = member.stored.path, member.version.stamp
+    when = timestamps.at(stamp.hybrid * 1000).canonical
+    detail = f"{path} of {stamp.device[:7]} is stamped {when}, further ahead of this clock than is allowed"
+    return Alert("held", "A version from the future is held.", detail, "set the clock of that device right")
+
 
 _ASKED = {
     Cause.DELETED_HERE: "{n} things are gone from home at once: {paths}",

@@ -62,9 +62,12 @@ class Trash:
 
     def recover(self, root: Folder) -> list[Trashing]:
         """What was under way when the process died and must be taken over (again)."""
-        found = []
+        found: list[Trashing] = []
+        under_way = self._journal.trashings()
+        if not under_way:
+            return found  # nothing is made in a home that may not even be writable
         with root.enter(UNDER_HOME, create=True) as trash:
-            for trashing in self._journal.trashings():
+            for trashing in under_way:
                 if trash.status(trashing.token) is None:
                     self._journal.finish_trash(trashing.token)
                 else:

@@ -46,8 +46,13 @@ VERSIONS = (
         CREATE INDEX experience_by_tenant ON experience_events (source, tenant_id, position)
         WHERE tenant_id IS NOT NULL
         """,
-        # kinds, of one tenant or of all
-        "CREATE INDEX experience_by_kind ON experience_events (source, kind, tenant_id, position)",
+        # a kind of a tenant, in order
+        """
+        CREATE INDEX experience_by_tenant_kind ON experience_events (source, tenant_id, kind, position)
+        WHERE tenant_id IS NOT NULL
+        """,
+        # a kind, in order
+        "CREATE INDEX experience_by_kind ON experience_events (source, kind, position)",
         # a correlation
         """
         CREATE INDEX experience_by_correlation ON experience_events (source, correlation_id, position)
@@ -69,10 +74,9 @@ VERSIONS = (
         WHERE proposal_id IS NOT NULL
         """,
         # a span of time
-        """
-        CREATE INDEX experience_by_time ON experience_events (source, micros, rest)
-        WHERE micros IS NOT NULL
-        """,
+        "CREATE INDEX experience_by_time ON experience_events (source, micros, rest)",
+        # an artifact of any tenant
+        "CREATE INDEX experience_by_artifact ON experience_artifacts (source, artifact_id)",
         # conflicts
         """
         CREATE INDEX experience_disputed ON experience_events (source, stream, event_id, position)

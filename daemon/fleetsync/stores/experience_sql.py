@@ -12,7 +12,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from fleetsync.errors import InvalidQuery
 from fleetsync.experience_port import DEFAULT_STREAM, Conflict, Mark, Recorded, TraceLink
@@ -27,10 +27,27 @@ from fleetsync.records.experience_intake import (
     decide,
     require,
 )
-from fleetsync.records.experience_queries import ArtifactQuery, EventQuery, read_cursor, require_query
+from fleetsync.records.experience_queries import (
+    RELATING,
+    ArtifactQuery,
+    EventQuery,
+    read_cursor,
+    require_query,
+    span_of,
+)
 from fleetsync.records.experience_words import ArtifactState
 from fleetsync.records.experiences import Experience, trace_content
-from fleetsync.stores.experience_conditions import Condition, column, condition_of, tenant_of
+from fleetsync.stores.experience_conditions import (
+    Condition,
+    Way,
+    by_ids,
+    column,
+    in_chain,
+    in_span,
+    of_tenant_and_kinds,
+    tenant_of,
+    ways_of,
+)
 from fleetsync.stores.experience_schema import SCHEMA, VERSIONS
 from fleetsync.stores.experience_writing import ExperienceWriting
 from fleetsync.stores.migrations import migrate
@@ -40,6 +57,8 @@ T = TypeVar("T")
 
 BATCH = 400
 """Values in one list of a statement; SQLite takes at least 999 parameters."""
+FEW = 20_000
+"""Rows that are looked at and sorted rather than walked in order."""
 
 _EVENT = (
     "source, position, stream, identity, copy, event_id, occurred_at, micros, rest, tenant_id,"
@@ -63,6 +82,19 @@ SELECT ?, coalesce(max(id), 0) + 1, ?, 0 FROM experience_sources WHERE 1 = 1
 ON CONFLICT (name) DO NOTHING
 """
 _DISPUTE = "UPDATE experience_events SET disputed = 1 WHERE source = ? AND stream = ? AND event_id = ?"
+
+
+class _Order(NamedTuple):
+    """In which order rows come, and how many of them."""
+
+    position: str = "position"
+    newest_first: bool = False
+    limit: int | None = None
+
+    @property
+    def clause(self) -> str:
+        """The end of the statement."""
+        return f"ORDER BY {self.position} {'DESC' if self.newest_first else 'ASC'} {_limit(self.limit)}"
 
 
 class SqlExperienceStore(ExperienceWriting):
@@ -260,13 +292,45 @@ class SqlExperienceStore(ExperienceWriting):
     def query_events(self, query: EventQuery) -> list[Recorded]:
         """See `ExperienceStore.query_events`."""
         require_query(query, upstream=self._upstream)
-        if query.limit == 0:
-            return []
-        asked = condition_of(query, self._source, upstream=self._upstream)
+        way = self._way(query)
+        ways = ways_of(query, self._source, way, upstream=self._upstream)
+        if query.related:
+            ways = [asked.also(*term) for asked in ways for term in self._relating(query)]
+        position = "position + 0" if way is Way.BY_TIME else "position"
         if query.after is not None:
             last = self._position(query.after, query)
-            asked = asked.also("position < ?" if query.newest_first else "position > ?", last)
-        return self._recorded(asked, newest_first=query.newest_first, limit=query.limit)
+            ways = [asked.also(f"{position} {'<' if query.newest_first else '>'} ?", last) for asked in ways]
+        order = _Order(position, newest_first=query.newest_first, limit=query.limit)
+        found = {each.position: each for asked in ways for each in self._recorded(asked, order)}
+        return [found[place] for place in sorted(found, reverse=query.newest_first)][: query.limit]
+
+    def _way(self, query: EventQuery) -> Way:
+        """By time, if fewer events lie in the span than are of the tenant and kinds."""
+        span = None if self._upstream else span_of(query)
+        if span is None or by_ids(query):
+            return Way.IN_ORDER
+        within = self._count(in_span(span, self._source), FEW)
+        if within == FEW:
+            return Way.IN_ORDER
+        others = sum(self._count(asked, within + 1) for asked in of_tenant_and_kinds(query, self._source))
+        return Way.BY_TIME if within < others else Way.IN_ORDER
+
+    def _count(self, asked: Condition, most: int) -> int:
+        """How many rows there are, if fewer than `most`."""
+        query = f"SELECT count(*) FROM (SELECT 1 FROM experience_events {asked.where} LIMIT {most:d}) AS some"
+        return int(self._database.read(query, asked.values)[0][0])
+
+    def _relating(self, query: EventQuery) -> Iterator[tuple[Any, ...]]:
+        """What an event of the chain, or one that shares an id with such an event, fulfils: term, values."""
+        chain = in_chain(query, self._source)
+        yield "chain_id = ?", column(query.chain_id)
+        for name in RELATING:
+            rows = self._database.read(
+                f"SELECT DISTINCT {name} FROM experience_events {chain.also(f'{name} IS NOT NULL').where}",
+                chain.values,
+            )
+            for part in _parts([row[0] for row in rows], BATCH):
+                yield f"{name} IN ({marks(part)})", *part
 
     def query_artifacts(self, query: ArtifactQuery) -> list[Artifact]:
         """See `ExperienceStore.query_artifacts`."""
@@ -292,7 +356,7 @@ class SqlExperienceStore(ExperienceWriting):
         asked = asked.also("kind = 'ReplayTraceRecorded' AND trace_link_id = ?", column(trace_link_id))
         if tenant_id is not None and not self._upstream:
             asked = asked.also("tenant_id = ?", column(tenant_id))
-        found = self._recorded(asked, newest_first=self._upstream)
+        found = self._recorded(asked, _Order(newest_first=self._upstream))
         if not found:
             return None
         contents = [trace_content(recorded.line) for recorded in found]
@@ -308,21 +372,16 @@ class SqlExperienceStore(ExperienceWriting):
         found = []
         for stream, event_id in rows:
             asked = Condition.of("source = ?", self._source)
-            events = self._recorded(asked.also("stream = ?", stream).also("event_id = ?", event_id))
+            events = self._recorded(asked.also("stream = ?", stream).also("event_id = ?", event_id), _Order())
             found.append(Conflict(stream, events[0].experience.event_id, events))
         return found
 
-    def _recorded(
-        self, asked: Condition, *, newest_first: bool = False, limit: int | None = None
-    ) -> list[Recorded]:
+    def _recorded(self, asked: Condition, order: _Order) -> list[Recorded]:
         epoch = self.epoch()
-        order = f"ORDER BY position {'DESC' if newest_first else 'ASC'} {_limit(limit)}"
-        rows = self._database.read(
-            f"SELECT {_SHOWN} FROM experience_events {asked.where} {order}", asked.values
-        )
+        query = f"SELECT {_SHOWN} FROM experience_events {asked.where} {order.clause}"
         return [
             Recorded(epoch, position, stream, line.encode(), bool(disputed))
-            for position, stream, line, disputed in rows
+            for position, stream, line, disputed in self._database.read(query, asked.values)
         ]
 
     def epoch(self) -> str:

@@ -239,13 +239,14 @@ class MemoryStorage:
         self._keep_version(path, register.encode(version), version, None)
 
     def _mint(self, path: str, value: bytes, live: Iterable[Version]) -> Version:
-        self._home.minted += 1
+        vector = register.known_vector(live)
+        self._home.minted = max([self._home.minted, *vector.values()]) + 1
         now = int(self._clock() * 1e6)
         row = datasets.find(path)
         own_time = row.updated_at(value) if row else None
         effective = register.effective_time(own_time, now, ALLOWED_SKEW)
         stamp = Stamp(effective, now, self._device, register.digest_of(value))
-        return Version(Dot(self._device, self._home.minted), register.known_vector(live), stamp, value)
+        return Version(Dot(self._device, self._home.minted), vector, stamp, value)
 
     def _keep_version(self, path: str, body: bytes, version: Version, origin: DeviceId | None) -> None:
         kept = self._home.versions.setdefault(path, {})
