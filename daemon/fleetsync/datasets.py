@@ -23,6 +23,7 @@ from fleetsync.records import (
     experience_times,
     manifests,
     open_items,
+    profiles,
     skills,
 )
 from fleetsync.records.names import NAME_RULES, ReplicaPath, parse_path
@@ -75,6 +76,10 @@ class Dataset:
     """Log: the id of a question that only the device that asked can take an answer to (§7.5)."""
     answers: Callable[[bytes], str | None] = lambda line: None
     """Log: the id of the question that this line answers."""
+    value_of: Callable[[bytes], bytes] = lambda file: file
+    """Register: what of the file travels; raises `MalformedRecord` for a file that does not sync."""
+    file_of: Callable[[bytes | None, bytes], bytes] = lambda _file, value: value
+    """Register: the file with this value, from the one that stands there (None: there is none)."""
     digest: Callable[[bytes], bytes] = register.digest_of
     """Register: what two spellings of one value have in common (SEMANTICS §2.6)."""
     merged: Callable[[Sequence[bytes]], bytes] = lambda values: values[0]
@@ -111,6 +116,22 @@ def _channel_digest(value: bytes) -> bytes:
     """mur re-spells the whole file; one that cannot be read counts as its bytes."""
     try:
         return channel_manifests.content_digest(value)
+    except MalformedRecord:
+        return register.digest_of(value)
+
+
+def _profile_file(file: bytes | None, value: bytes) -> bytes:
+    """A peer's profile with this device's own blocks where they were; the first one has none."""
+    if file is None:
+        profiles.check_value(value)
+        return value
+    return profiles.splice(file, value)
+
+
+def _profile_digest(value: bytes) -> bytes:
+    """mur re-spells the whole file; one that cannot be read counts as its bytes."""
+    try:
+        return profiles.digest(value)
     except MalformedRecord:
         return register.digest_of(value)
 
@@ -163,6 +184,14 @@ DATASETS: tuple[Dataset, ...] = (
         updated_at=manifests.updated_at,
         digest=_channel_digest,
         merged=_with_all_participants,
+    ),
+    Dataset(
+        "agent-profile",
+        "agents/<agent>/profile.yaml",
+        Kind.REGISTER,
+        value_of=profiles.travelling,
+        file_of=_profile_file,
+        digest=_profile_digest,
     ),
     Dataset("agent-prompt", "agents/<agent>/sys_prompt.md", Kind.REGISTER),
     Dataset(

@@ -151,13 +151,16 @@ def test_the_first_start_makes_home(fleet: Fleet) -> None:
     assert travel.stop() == 0
     away = travel.home.rename(travel.root / "away")
     travel.start()
-    status = travel.ask("status", code=3 if not travel.peer(desk)["converged"] else 0)
+    status = travel.status()
     assert status["home"]["state"] == "missing"
     assert "home-missing" in [alert["code"] for alert in status["alerts"]]
-    assert not travel.home.exists()
-    until(lambda: travel.peer(desk)["error"], "the exchange fails, and says why")
+    assert not finding_ok(travel, "home")
     more = desk.append(events("desk", 5, start=10))
+    until(lambda: "not there" in str(travel.peer(desk).get("error")), "the exchange fails, and says why")
+    until(lambda: not travel.peer(desk)["converged"], "it does not call itself converged")
+    travel.ask("status", code=3)
     assert desk.holds(lines + more)
+    assert not travel.home.exists()
     away.rename(travel.home)
     travel.ask("sync", "--wait", "20")
     all_hold((desk, travel), lines + more)
@@ -171,9 +174,9 @@ def test_home_vanishes_while_it_runs(fleet: Fleet) -> None:
     lines = desk.append(events("desk", 10))
     all_hold((desk, travel), lines)
     away = travel.home.rename(travel.root / "away")
+    more = desk.append(events("desk", 5, start=10))
     travel.ask("sync", code=3)
     assert travel.status()["home"]["state"] == "missing"
-    more = desk.append(events("desk", 5, start=10))
     desk.ask("sync", code=3)
     assert desk.holds(lines + more)
     assert desk.read(MANIFEST)
@@ -216,7 +219,7 @@ def test_a_log_that_was_replaced_is_read_again(fleet: Fleet) -> None:
         ("[sync]\nsweep = 0.1\n", 3, "sync.sweep"),
         ("[log]\nlevel = 'loud'\n", 3, "log.level"),
         ("[logs]\n", 2, "logs"),
-        ("[sync]\nsweeps = 3\n", 2, "sync.sweeps"),
+        ("[sync]\nsweeps = 3\n", 3, "sync.sweeps"),
         ("[peers]\ndesk = ['nowhere']\n", 3, "peers"),
         ("this is not toml\n", 2, ""),
     ],

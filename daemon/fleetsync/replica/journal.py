@@ -8,6 +8,7 @@ home or of what its rows are used for; callers hold several calls together with 
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -150,12 +151,12 @@ class Journal:
     @classmethod
     def open(cls, path: Path) -> Journal:
         """The journal at `path`, made if there is none."""
+        _make_private(path)
         try:
             db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
             _migrate(db, path)
-            path.chmod(0o600)
         except sqlite3.OperationalError as error:
             raise StorageFailed(f"{path}: {error}") from error
         except sqlite3.DatabaseError as error:
@@ -259,10 +260,12 @@ class Journal:
         rows = self._query("SELECT path, digest, device, inode, size, mtime_ns, ctime_ns FROM registers")
         return {r[0]: RegisterFile(r[1], None if r[2] is None else tuple(r[2:])) for r in rows}
 
-    def set_register_file(self, path: str, file: RegisterFile) -> None:
-        """Remember the file as it is now."""
+    def set_register_file(self, path: str, file: RegisterFile, *, durable: bool = True) -> None:
+        """Remember the file as it is now. What is only said of a file that is itself durable, and
+        holds the current version, need not be: a scan finds it out again.
+        """
         look = file.look or (None,) * 5
-        with self.transaction():
+        with self.transaction(durable=durable):
             self._db.execute(
                 "INSERT OR REPLACE INTO registers VALUES (?,?,?,?,?,?,?)", (path, file.digest, *look)
             )
@@ -520,6 +523,15 @@ class Journal:
 
     def _names_by_id(self) -> dict[int, str]:
         return {row[0]: row[1] for row in self._query("SELECT id, name FROM names")}
+
+
+def _make_private(path: Path) -> None:
+    """Before SQLite sees it: the files that it puts beside it inherit the mode."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        path.chmod(0o600)
+    except OSError as error:
+        raise StorageFailed(f"{path}: {error.strerror}") from error
 
 
 def _migrate(db: sqlite3.Connection, path: Path) -> None:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import msgspec
 
 from fleetsync import datasets
-from fleetsync.errors import FileChanged, StorageFailed
+from fleetsync.errors import FileChanged, MalformedRecord, StorageFailed
 from fleetsync.files import PRIVATE_FILE, Folder
 from fleetsync.merge import register
 from fleetsync.merge.register import GONE_DIGEST, Version
@@ -133,10 +133,11 @@ class Registers:
         """
         folder, name = root.parent_of(seen.path)
         with folder:
-            value, look = _read(folder, name)
-        if len(value) > LIMIT:
+            raw, look = _read(folder, name)
+        if len(raw) > LIMIT:
             self.oversize.add(seen.path)
             return NOTHING
+        value = seen.row.value_of(raw)
         self.oversize.discard(seen.path)
         digest = _digest(seen.path, value)
         before, target = self._files.get(seen.path), self.target(seen.path)
@@ -164,7 +165,7 @@ class Registers:
         """Whether the file has gone back to something that was superseded here before."""
         folder, name = root.parent_of(seen.path)
         with folder:
-            value, _ = _read(folder, name)
+            value = _value(seen.path, _read(folder, name)[0])
         file = self._files.get(seen.path)
         changed = file is not None and file.digest != _digest(seen.path, value)
         return changed and self._journal.was_superseded(seen.path, hashlib.sha256(value).digest())
@@ -173,8 +174,8 @@ class Registers:
         """Take what stands in the file for no edit: the current version will replace it."""
         folder, name = root.parent_of(seen.path)
         with folder:
-            value, look = _read(folder, name)
-        self._remember(seen.path, _digest(seen.path, value), look)
+            raw, look = _read(folder, name)
+        self._remember(seen.path, _digest(seen.path, _value(seen.path, raw)), look)
 
     def home_is_known(self) -> None:
         """A full scan is over: what is found from now on is an edit."""
@@ -216,7 +217,7 @@ class Registers:
                 return self._fill(root, folder, path, target)
             before, look = _read(folder, name)
             file = self._files.get(path)
-            if file is None or _digest(path, before) != file.digest:
+            if file is None or _digest(path, _value(path, before)) != file.digest:
                 seen = Seen(path, datasets.require(path)[1], look)
                 return self.scan(root, seen, watched=True, unread=target.version)
             return self._swap(root, folder, path, target, before)
@@ -231,7 +232,7 @@ class Registers:
         with root.enter(STAGING, create=True) as staging, root.enter(above, create=True) as parent:
             staging.make(token)
             with staging.enter(token) as unit:
-                unit.create(name, target.value or b"")
+                unit.create(name, _first(path, target))
                 unit.sync()
             if not staging.move_into_place(token, parent, last):
                 staging.remove_tree(token)
@@ -244,7 +245,7 @@ class Registers:
         """The directory is there, the file is not."""
         token, name = self._token(), path.rpartition("/")[2]
         with root.enter(STAGING, create=True) as staging:
-            staging.create(token, target.value or b"")
+            staging.create(token, _first(path, target))
             if not staging.move_into_place(token, folder, name):
                 staging.remove(token)
                 return None
@@ -256,9 +257,10 @@ class Registers:
         name, token = path.rpartition("/")[2], self._token()
         status = folder.status(name)
         mode = PRIVATE_FILE if status is None else status.st_mode & 0o777
-        replaced, staged = (hashlib.sha256(each).digest() for each in (before, target.value or b""))
+        after = datasets.require(path)[1].file_of(before, target.value or b"")
+        replaced, staged = (hashlib.sha256(each).digest() for each in (before, after))
         with root.enter(STAGING, create=True) as staging:
-            staging.create(token, target.value or b"", mode)
+            staging.create(token, after, mode)
             self._journal.begin_swap(Swap(token, path, staged, replaced, self._clock.now()))
             try:
                 staging.exchange(token, folder, name)
@@ -275,15 +277,18 @@ class Registers:
             return None
         return self._rescue(path, swapped_out, target.version)
 
-    def _rescue(self, path: str, value: bytes, replaced_by: Version) -> Change:
+    def _rescue(self, path: str, raw: bytes, replaced_by: Version) -> Change:
         """Bytes that somebody wrote while we replaced the file: a version of their own, made in
         knowledge of what stood there before, not of what we put in place.
         """
         others = [v for v in self.versions.ripe(path) if v.dot != replaced_by.dot]
-        return self.versions.mint_edit(path, value, others, None)
+        return self.versions.mint_edit(path, _value(path, raw), others, None)
 
-    def _keep(self, path: str, value: bytes, replaced_by: Version | None) -> None:
+    def _keep(self, path: str, raw: bytes, replaced_by: Version | None) -> None:
         """Into history: as the loser of a conflict if it is a version that nothing covers."""
+        self._keep_value(path, _value(path, raw), replaced_by)
+
+    def _keep_value(self, path: str, value: bytes, replaced_by: Version | None) -> None:
         digest = register.digest_of(value)
         lost = next((m for m in self.versions.members(path) if m.version.stamp.digest == digest), None)
         stamp = None if lost is None else msgspec.msgpack.encode(lost.version.stamp)
@@ -304,7 +309,7 @@ class Registers:
         """Concurrent versions that lost and never stood in this device's file go to history too."""
         current = self.versions.current(path)
         for value in self._losing_values(path, current):
-            self._keep(path, value, current)
+            self._keep_value(path, value, current)
 
     def _losing_values(self, path: str, current: Version | None) -> list[bytes]:
         kept = None if current is None else current.value
@@ -326,13 +331,13 @@ class Registers:
                 value, look = _read(folder, name)
             except FileNotFoundError:
                 value, look = b"", None
-        written = value == target.value
-        self._remember(path, target.digest, look if written else None)
+        written = target.value is not None and _digest(path, _value(path, value)) == target.digest
+        self._remember(path, target.digest, look if written else None, durable=not written)
 
-    def _remember(self, path: str, digest: bytes, look: Look | None) -> None:
+    def _remember(self, path: str, digest: bytes, look: Look | None, *, durable: bool = True) -> None:
         file = RegisterFile(digest, look)
         if self._files.get(path) != file:
-            self._journal.set_register_file(path, file)
+            self._journal.set_register_file(path, file, durable=durable)
             self._files[path] = file
 
     # --- settling -------------------------------------------------------------------------------
@@ -393,6 +398,19 @@ class Applied:
 
     change: Change
     value: bytes | None
+
+
+def _value(path: str, raw: bytes) -> bytes:
+    """What of a file travels; a file that cannot be taken apart is put aside as it is."""
+    try:
+        return datasets.require(path)[1].value_of(raw)
+    except MalformedRecord:
+        return raw
+
+
+def _first(path: str, target: Target) -> bytes:
+    """The file where there was none; raises `MalformedRecord`."""
+    return datasets.require(path)[1].file_of(None, target.value or b"")
 
 
 def _digest(path: str, value: bytes) -> bytes:

@@ -375,11 +375,15 @@ class Replica:
         if self._units.guard.stops:
             return
         row = datasets.find(path)
-        if row is not None and row.counters and self._registers.is_unapplied(path):
+        standing = directory_exists(root, path.rpartition("/")[0])  # else nothing is there to reset
+        if row is not None and row.counters and standing and self._registers.is_unapplied(path):
             self._journal.begin_reset(path)
         try:
             applied = self._registers.apply(root, path)
         except (FileChanged, LockBusy):
+            return
+        except MalformedRecord as error:  # a file that cannot be taken apart is never replaced
+            self._troubles[path] = f"{path}: {error}"
             return
         except StorageFailed as error:
             self._troubles[path] = f"{path}: {error}"
@@ -456,7 +460,7 @@ class Replica:
     def _keep_local(self, root: Folder, path: str) -> HistoryEntry:
         folder, name = root.parent_of(path)
         with folder:
-            value = folder.read(name, datasets.MAX_BODY)
+            value = datasets.require(path)[1].value_of(folder.read(name, datasets.MAX_BODY))
         self._registers.keep_rivals(path, value)
         self._follow(self._versions.mint_word(path, value, keep_floor=True))
         self._registers.settle_file(root, path)
@@ -551,6 +555,7 @@ class Replica:
 
 
 # --- small truths ---------------------------------------------------------------------------------
+
 
 def _held_alert(member: Member) -> Alert:
     """A version whose time has not come."""

@@ -74,8 +74,8 @@ def test_an_entry_is_put_in_where_its_name_belongs() -> None:
     first = models.splice(FILE, "a", b"model: x")
     assert first == FILE.replace(b"models:\n", b"models:\n" + entry.replace(b"m:", b"a:", 1))
     unsorted = b"models:\n    b: {}\n    a:\n       model: y # z\n\n# end\n"
-    expected = b"models:\n    b: {}\n    a:\n       model: y # z\n    aa:\n       model: x\n\n# end\n"
-    assert models.splice(unsorted, "aa", b"model: x") == expected
+    expected = b"models:\n    b: {}\n    a:\n       model: y # z\n    B:\n       model: x\n\n# end\n"
+    assert models.splice(unsorted, "B", b"model: x") == expected
 
 
 def test_an_entry_is_taken_out_with_its_lines() -> None:

@@ -119,6 +119,27 @@ def test_a_block_without_company_comes_first() -> None:
     assert profiles.splice(b"name: x\nidentity: 1", b"name: b") == b"name: b\nidentity: 1"
 
 
+def test_a_block_stands_behind_the_nearest_of_its_old_neighbours() -> None:
+    """Where the member before a local block is gone, the one before that is taken."""
+    file = b"name: a\nrole: x\nidentity: 1\nversion: 2\n"
+    assert (
+        profiles.splice(file, b"version: 3\nname: a\nid: 4\n") == b"version: 3\nname: a\nidentity: 1\nid: 4\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "theirs"),
+    [
+        (b"name: a\nidentity:\n  note: |\n    x", b"name: a\nid: 1\n"),
+        (b"name: a\nidentity: 1\n", b"id: 1\nname: |\n  a"),
+    ],
+)
+def test_a_text_that_would_say_something_else_is_refused(file: bytes, theirs: bytes) -> None:
+    """An open block scalar at the end of a file says less than one with a line behind it."""
+    with pytest.raises(MalformedRecord, match="changing more"):
+        profiles.splice(file, theirs)
+
+
 def test_how_it_is_spelled_is_not_what_it_says() -> None:
     """mur rewriting a profile is no change of it; a changed field is."""
     respelled = b"house_note: 'kept'\nlifecycle: {max_restarts: 3, restart: never}\npersona: {tone: dry}\n"

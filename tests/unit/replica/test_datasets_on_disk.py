@@ -32,6 +32,12 @@ participants:
 created_at: 2026-05-30T00:00:00Z
 updated_at: %s
 """
+PROFILE = b"""schema: 1
+name: qa
+description: %s
+identity:
+  pubkey: z%s
+"""
 EVENTS = "channels/fleet-dev/events.jsonl"
 YAML = "channels/fleet-dev/channel.yaml"
 
@@ -57,6 +63,7 @@ SAMPLES: dict[str, tuple[str, bytes, bytes]] = {
     "skill-manifest-legacy": ("skills/old/skill.md", b"# one\n", b"# two\n"),
     "agent-skill-manifest": ("agents/qa/skills/deploy/skill.yaml", MANIFEST, MANIFEST + b"description: b\n"),
     "agent-skill-manifest-legacy": ("agents/qa/skills/old/skill.md", b"# one\n", b"# two\n"),
+    "agent-profile": ("agents/qa/profile.yaml", PROFILE % (b"one", b"1"), PROFILE % (b"two", b"2")),
     "agent-prompt": ("agents/qa/sys_prompt.md", b"be kind\n", b"be brief\n"),
     "channel-events": (EVENTS, event(0, '{"text":"a"}') + b"\n", event(0, '{"text":"b"}') + b"\n"),
     "channel-manifest": (YAML, manifest(), manifest(updated="2026-06-01T00:00:00Z")),
@@ -114,7 +121,7 @@ def test_written_on_one_while_the_other_writes_too_they_converge(
         assert all(len(each) == 2 for each in lines)
     else:
         row = datasets.require(path)[1]
-        assert row.digest(found[0]) == row.digest(found[1])
+        assert row.digest(row.value_of(found[0])) == row.digest(row.value_of(found[1]))
 
 
 def test_channel_lines_are_numbered_on_and_otherwise_as_their_author_wrote_them(
@@ -187,3 +194,37 @@ def test_a_manifest_that_mur_has_spelled_anew_is_no_change(pair: tuple[Laptop, L
     one.path(YAML).write_bytes(manifest().replace(b"title: 'fleet: dev'", b'title: "fleet: dev"'))
     one.replica.scan(None)
     assert one.ids() == before
+
+
+def test_a_profile_travels_without_the_blocks_of_the_device(pair: tuple[Laptop, Laptop]) -> None:
+    """Each device keeps its own identity; everything else is the newer edit's, comments included."""
+    one, two = pair
+    path = "agents/qa/profile.yaml"
+    write(one, path, PROFILE % (b"one", b"1"))
+    meet(one, two)
+    assert b"identity" not in two.path(path).read_bytes()
+    with two.path(path).open("ab") as profile:
+        profile.write(b"identity:\n  pubkey: z2\n")
+    two.replica.scan(None)
+    meet(one, two)
+    edited = two.path(path).read_bytes().replace(b"description: one", b"description: three  # why not")
+    two.path(path).write_bytes(edited)
+    two.replica.scan(None)
+    meet(one, two)
+    assert b"description: three  # why not" in one.path(path).read_bytes()
+    assert b"pubkey: z1" in one.path(path).read_bytes()
+    assert b"pubkey: z2" in two.path(path).read_bytes()
+
+
+def test_a_profile_that_does_not_parse_is_never_replaced(pair: tuple[Laptop, Laptop]) -> None:
+    """It is told, and left as it is."""
+    one, two = pair
+    path = "agents/qa/profile.yaml"
+    write(one, path, PROFILE % (b"one", b"1"))
+    meet(one, two)
+    two.path(path).write_bytes(b"name: [broken\n")
+    two.replica.scan(None)
+    write(one, path, PROFILE % (b"newer", b"1"))
+    two.replica.apply(one.groups(), one.device)
+    assert two.path(path).read_bytes() == b"name: [broken\n"
+    assert any(path in alert.detail for alert in two.replica.condition().alerts)
