@@ -175,6 +175,7 @@ def test_home_vanishes_while_it_runs(fleet: Fleet) -> None:
     all_hold((desk, travel), lines)
     away = travel.home.rename(travel.root / "away")
     more = desk.append(events("desk", 5, start=10))
+    until(lambda: desk.status()["home"]["items"] == 16, "desk has something to give")
     travel.ask("sync", code=3)
     assert travel.status()["home"]["state"] == "missing"
     desk.ask("sync", code=3)

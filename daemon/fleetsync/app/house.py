@@ -21,6 +21,7 @@ from fleetsync import __version__
 from fleetsync.app import logs
 from fleetsync.app.hints import Hints
 from fleetsync.app.trust import FleetMilestones, FleetRoster
+from fleetsync.audit import open_store
 from fleetsync.config import Settings
 from fleetsync.devices import notary
 from fleetsync.devices.identity import Identity
@@ -31,6 +32,8 @@ from fleetsync.ports import Alert
 from fleetsync.records.names import DeviceId, ReplicaPath, require_name
 from fleetsync.replica.replica import Replica
 from fleetsync.replica.watcher import Watcher
+from fleetsync.stores.recorder import RunRecorder, marking, purging, wall_micros
+from fleetsync.stores.scribe import Scribe
 from fleetsync.sync import status as documents
 from fleetsync.sync import wake
 from fleetsync.sync.engine import Engine
@@ -38,6 +41,7 @@ from fleetsync.sync.exchange import Ending
 from fleetsync.sync.link import PeerSettings
 from fleetsync.sync.local import Card, LocalDevice
 from fleetsync.sync.offload import Desk
+from fleetsync.sync.rounds import SKILLS, Rounds
 from fleetsync.sync.status import Device
 from fleetsync.sync.tempo import Tempo
 from fleetsync.web.daemon import Document, Paired
@@ -51,7 +55,9 @@ from fleetsync.wire.server import application
 logger = logging.getLogger(__name__)
 
 TEND_SECONDS = 60.0
-"""How often notes are written and the watcher is looked after."""
+"""How often the watcher is looked after."""
+NOTES_SECONDS = 600.0
+"""How often notes about peers are written, and at the end: an idle laptop's disk may sleep."""
 Reload = Callable[[], Settings]
 """Reads the settings again; raises `BrokenConfig`."""
 RETRY_SECONDS = 0.5
@@ -73,6 +79,7 @@ class House:
         self._fleet = fleet
         self._replica = replica
         self._desk = Desk(replica)
+        self._scribe = Scribe(lambda: open_store(settings))
         self._watcher: Watcher | None = None
         self._listener = Listener(application(self._for_peer), identity, met=self._met)
 
@@ -90,6 +97,7 @@ class House:
             self._local,
             self._connect,
             FleetMilestones(self._fleet),
+            rounds=self._begin_audit(),
             purge=self._purge,
             watch=lambda tell: wake.watch(tell, hint=address_hints.wait),
         )
@@ -105,9 +113,16 @@ class House:
         finally:
             address_hints.close()
 
+    def _begin_audit(self) -> Rounds:
+        """The record of exchanges; what a killed daemon left open is marked first."""
+        self._scribe.start()
+        self._scribe.write(marking(self.device, SKILLS, now=wall_micros()))
+        return Rounds(RunRecorder(self._scribe.write, self.device))
+
     async def aclose(self) -> None:
-        """Let go of callers and of the watcher's threads."""
+        """Let go of callers and of the watcher's threads; the audit gets what it has not yet."""
         await self._listener.aclose()
+        await anyio.to_thread.run_sync(self._scribe.close)
         if self._watcher is not None:
             await anyio.to_thread.run_sync(self._watcher.stop)
 
@@ -128,12 +143,17 @@ class House:
         return self.settings.config.device.name or socket.gethostname().partition(".")[0] or "unnamed"
 
     async def _tend(self, watcher: Watcher) -> None:
+        written = time.monotonic()
         while True:
             await anyio.sleep(TEND_SECONDS)
-            await anyio.to_thread.run_sync(self._fleet.flush)
             await anyio.to_thread.run_sync(watcher.tend)
+            if time.monotonic() - written >= NOTES_SECONDS:
+                written = time.monotonic()
+                await anyio.to_thread.run_sync(self._fleet.flush)
 
     async def _purge(self) -> None:
+        audit = self.settings.config.audit
+        self._scribe.write(purging(wall_micros() - audit.days * DAY, audit.keep))
         history = self.settings.config.history
         await self._desk.call(lambda _: self._replica.history.purge(history.keep, history.days * DAY))
         await self._desk.call(lambda _: self._replica.trash.purge(history.days * DAY))

@@ -183,7 +183,7 @@ class _Change:
         self._break = line_break(registry.text)
         self._at = at
         self._name = name
-        self._value = "" if value is None else value.decode()
+        self._value = "" if value is None else value.decode().replace("\r\n", "\n")
         self._node = None if value is None else yamltree.read(value)
 
     # --- what is meant ---

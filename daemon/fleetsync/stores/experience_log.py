@@ -17,7 +17,16 @@ from typing import NamedTuple
 
 from fleetsync.errors import FileChanged, HomeMissing, MalformedRecord
 from fleetsync.experience_port import Mark
-from fleetsync.files import Folder, ShortWrite, blank, flocked, read_span, storage_errors, write_fully
+from fleetsync.files import (
+    LOCK_PATIENCE,
+    Folder,
+    ShortWrite,
+    blank,
+    flocked,
+    read_span,
+    storage_errors,
+    write_fully,
+)
 from fleetsync.records import loglines
 from fleetsync.records.experiences import Experience, read
 from fleetsync.records.names import legal_name, require_name
@@ -26,7 +35,7 @@ DIRECTORY = "experience"
 FILE = "events.jsonl"
 PORTION = 4 << 20
 """Bytes read at a time."""
-TAIL = 256
+TAIL = 4096
 """Bytes before a mark that tell a log that grew from one that was replaced."""
 ATTEMPTS = 5
 
@@ -81,8 +90,9 @@ class HeldLog:
 class ExperienceLog:
     """All streams of one home."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, patience: float = LOCK_PATIENCE) -> None:
         self.home = home
+        self._patience = patience
 
     def streams(self) -> list[str]:
         """The streams that have a log, sorted. Raises `HomeMissing`."""
@@ -112,7 +122,7 @@ class ExperienceLog:
             for _ in range(ATTEMPTS):
                 descriptor = folder.open_file(FILE, os.O_RDWR | os.O_CREAT | os.O_APPEND)
                 try:
-                    with flocked(descriptor, folder.at(FILE)):
+                    with flocked(descriptor, folder.at(FILE), patience=self._patience):
                         log = HeldLog(folder, descriptor)
                         if log.in_place():
                             yield log

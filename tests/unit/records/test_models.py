@@ -52,7 +52,7 @@ def test_line_breaks_of_the_file_stay_at_home() -> None:
     windows = FILE.replace(b"\n", b"\r\n")
     assert models.entries(windows) == models.entries(FILE)
     for name in ("claude", "gpt", "aaa", "zzz"):
-        spliced = models.splice(windows, name, NEW)
+        spliced = models.splice(windows, name, NEW.replace(b"\n", b"\r\n"))
         assert spliced == models.splice(FILE, name, NEW).replace(b"\n", b"\r\n")
 
 
