@@ -7,6 +7,7 @@ wrapped here, from outside.
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sqlite3
@@ -70,7 +71,7 @@ def arm(fuse: Fuse) -> None:
     connect = sqlite3.connect
 
     class Connection(sqlite3.Connection):
-        def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:  # type: ignore[override]
+        def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
             if sql != "COMMIT":
                 return super().execute(sql, *arguments)
             fuse.burn()
@@ -78,7 +79,7 @@ def arm(fuse: Fuse) -> None:
             fuse.burn()
             return cursor
 
-    sqlite3.connect = lambda *arguments, **named: connect(*arguments, factory=Connection, **named)
+    setattr(sqlite3, "connect", functools.partial(connect, factory=Connection))  # noqa: B010 - mypy would object
 
 
 def live(scenario: str, points: int, folder: Path) -> NoReturn:

@@ -316,27 +316,27 @@ def _canonical_time(text: str) -> str | None:
 
 
 @experience.command(example="fleetsync experience trace tl-1")
-@click.argument("trace", metavar="ID")
+@click.argument("id")
 @click.option("--tenant", metavar="T", help="Recorded by this tenant.")
 @pass_session
-def trace(session: Session, trace: str, tenant: str | None) -> None:
+def trace(session: Session, id: str, tenant: str | None) -> None:  # noqa: A002 - named so in the contract
     """Print the trace that was recorded first under ID."""
     from fleetsync.cli import output
     from fleetsync.errors import NotFound
     from fleetsync.records.experiences import trace_text
 
     with opened(session) as ledger:
-        found = ledger.get_trace_link(trace, tenant)
+        found = ledger.get_trace_link(id, tenant)
     if found is None:
         raise NotFound(
-            f"no trace is recorded under {trace[:80]!r}",
+            f"no trace is recorded under {id[:80]!r}",
             next_step="see `fleetsync experience query --all-tenants --kind ReplayTraceRecorded`",
         )
     output.emit_line(trace_text(found.recorded.line).encode())
     if found.differing:
         output.remark(
             f"{found.differing} later events under this id say something else:"
-            f" fleetsync experience query --all-tenants --trace {trace}"
+            f" fleetsync experience query --all-tenants --trace {id}"
         )
 
 

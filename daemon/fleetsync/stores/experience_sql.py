@@ -322,14 +322,13 @@ class SqlExperienceStore(ExperienceWriting):
 
     def _relating(self, query: EventQuery) -> Iterator[tuple[Any, ...]]:
         """What an event of the chain, or one that shares an id with such an event, fulfils: term, values."""
-        chain = in_chain(query, self._source)
         yield "chain_id = ?", column(query.chain_id)
-        for name in RELATING:
-            rows = self._database.read(
-                f"SELECT DISTINCT {name} FROM experience_events {chain.also(f'{name} IS NOT NULL').where}",
-                chain.values,
-            )
-            for part in _parts([row[0] for row in rows], BATCH):
+        chain = in_chain(query, self._source)
+        rows = self._database.read(
+            f"SELECT {', '.join(RELATING)} FROM experience_events {chain.where}", chain.values
+        )
+        for name, found in zip(RELATING, zip(*rows, strict=True), strict=False):
+            for part in _parts(sorted(set(found) - {None}), BATCH):
                 yield f"{name} IN ({marks(part)})", *part
 
     def query_artifacts(self, query: ArtifactQuery) -> list[Artifact]:

@@ -23,13 +23,16 @@ class Rival:
     """What is seen of the exchange that one peer conducts with this device."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
+        self.ended = 0
+        """How many of its exchanges have come to an end, for all that can be seen from here."""
         self._monotonic = monotonic
         self._compared = NEVER
         self._moved = NEVER
         self._fetched = NEVER
 
     def greets(self) -> None:
-        """It asked how things stand: what it fetched before has arrived."""
+        """It asked how things stand: what it fetched before has arrived, or it tries once more."""
+        self.ended += self._fetched != NEVER
         self._fetched = NEVER
 
     def compares(self) -> None:

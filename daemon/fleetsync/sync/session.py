@@ -154,8 +154,12 @@ class Session:
         if rival is None:
             return False
         first = self._local.card.device < self._peer.device
-        waited = 0.0
-        while waited < PATIENCE_SECONDS and (rival.is_moving() if first else rival.is_active()):
+        waited, ended = 0.0, rival.ended
+        while (
+            waited < PATIENCE_SECONDS
+            and rival.ended == ended  # one that fails and begins again is not waited for
+            and (rival.is_moving() if first else rival.is_active())
+        ):
             await anyio.sleep(IDLE_SECONDS)
             waited += IDLE_SECONDS
         return waited > 0
