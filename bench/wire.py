@@ -39,7 +39,11 @@ def measure() -> list[Figure]:
             f" the line itself {statistics.mean(length for _, length in costs):.0f} B",
         ),
         Figure("no-change exchange, round trips", max(trips), f"most of {SAMPLES}"),
-        Figure("no-change exchange, bytes", statistics.median(sizes), f"most {max(sizes)} B"),
+        Figure(
+            "no-change exchange, bytes",
+            statistics.median(sizes),
+            f"most {max(sizes)} B, when the connection had to be made anew",
+        ),
     ]
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 from fleetsync.records.artifacts import Artifact
 from fleetsync.records.experience_intake import Rules
 from fleetsync.records.experience_queries import ArtifactQuery, EventQuery, cursor_text
-from fleetsync.records.experience_types import ArtifactKind, LifecycleEvent
+from fleetsync.records.experience_values import ArtifactKind, LifecycleEvent
 from fleetsync.records.experiences import Experience, read
 
 DEFAULT_STREAM = "local"

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from fleetsync.errors import InvalidQuery
-from fleetsync.experience_port import ExperienceStore
+from fleetsync.experience_port import ExperienceIndex, ExperienceStore, Mark
 from fleetsync.records.artifacts import IllegalTransition
 from fleetsync.records.experience_intake import Rules
 from fleetsync.records.experience_queries import ArtifactQuery, EventQuery, TimeRange
@@ -37,6 +37,7 @@ from tests.fakes.experiences import (
 
 EXAMPLES = Path(__file__).parents[1] / "vectors" / "experience_examples.jsonl"
 ALL = EventQuery(all_tenants=True)
+HERE = Mark("1:2", 10, "00")
 
 
 def ids(store: ExperienceStore, **asked: Any) -> list[str]:
@@ -426,6 +427,55 @@ class ExperienceStoreContract(_Contract):
         found = store.query_events(ALL)
         assert sorted(each.experience.event_id for each in found) == sorted(f"e-{n}" for n in range(20))
         assert [each.position for each in found] == sorted({each.position for each in found})
+
+
+class ExperienceIndexContract(ExperienceStoreContract):
+    """What a store does beside that to be the cache of logs."""
+
+    def test_what_stands_in_a_log_is_taken_whatever_it_is(self, store: ExperienceIndex) -> None:
+        """No envelope rule, no transition rule; with its mark, at once."""
+        assert store.marks() == {}
+        events = [outcome("not good"), transition("e-2", "RolledBack", "Draft")]
+        assert store.absorb(events, "local", None, HERE) is True
+        assert ids(store) == ["not good", "e-2"]
+        assert store.marks() == {"local": HERE}
+        assert store.absorb([outcome("e-3")], "other", None, None) is True
+        assert store.marks() == {"local": HERE}
+
+    def test_nothing_is_taken_from_behind_another_mark(self, store: ExperienceIndex) -> None:
+        """Somebody else has read on, or begun anew: what was read is read again from there."""
+        store.absorb([outcome("e-1")], "local", None, HERE)
+        further = HERE._replace(size=20)
+        assert store.absorb([outcome("e-2")], "local", None, further) is False
+        assert store.absorb([outcome("e-2")], "local", HERE, further) is True
+        store.forget()
+        assert store.absorb([outcome("e-3")], "local", further, HERE) is False
+        assert (ids(store), store.marks()) == ([], {})
+
+    def test_what_is_forgotten_leaves_nothing(self, store: ExperienceIndex) -> None:
+        """Events, artifacts, conflicts, marks and cursors; it can be filled again."""
+        events = [outcome("e-1"), outcome("e-1", tokens=2), transition("e-2", "Draft", "Approved")]
+        store.absorb(events, "local", None, HERE)
+        cursor = store.query_events(ALL)[0].cursor
+        store.forget()
+        assert (ids(store), store.query_artifacts(ArtifactQuery()), store.conflicts()) == ([], [], [])
+        with pytest.raises(InvalidQuery, match="built anew"):
+            ids(store, after=cursor)
+        assert store.absorb(events, "local", None, HERE) is True
+        assert len(ids(store)) == 3
+
+    def test_what_is_fresh_is_said_without_taking_it(self, store: ExperienceIndex) -> None:
+        """By the rules under which it would be appended."""
+        store.append_event(transition("e-1", "Draft", "Approved"))
+        events = [transition("e-1", "Draft", "Approved"), outcome("e-2"), outcome("e-2")]
+        assert store.fresh(events, "local", Rules.WRITTEN) == [outcome("e-2")]
+        illegal = [outcome("e-3"), transition("e-4", "Draft", "Approved")]
+        with pytest.raises(IllegalTransition):
+            store.fresh(illegal, "local", Rules.WRITTEN)
+        assert store.fresh(illegal, "local", Rules.IMPORTED) == illegal
+        with pytest.raises(InvalidQuery):
+            store.fresh([outcome("not good")], "local", Rules.IMPORTED)
+        assert ids(store) == ["e-1"]
 
 
 class UpstreamContract(_Contract):

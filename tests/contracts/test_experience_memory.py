@@ -6,12 +6,12 @@ import pytest
 
 from fleetsync.experience_port import ExperienceStore
 from fleetsync.stores.experience_memory import MemoryExperienceStore
-from tests.contracts.experience import ExperienceStoreContract, UpstreamContract
+from tests.contracts.experience import ExperienceIndexContract, UpstreamContract
 
 NOW = 1_780_099_200_000_000_000  # 2026-05-30T00:00:00Z
 
 
-class TestMemoryExperienceStore(ExperienceStoreContract):
+class TestMemoryExperienceStore(ExperienceIndexContract):
     """All of the contract."""
 
     @pytest.fixture

@@ -10,11 +10,11 @@ import pytest
 from fleetsync.experience_port import ExperienceStore
 from fleetsync.stores.experience_sql import SqlExperienceStore
 from fleetsync.stores.sqlite import SqliteDatabase
-from tests.contracts.experience import ExperienceStoreContract, UpstreamContract
+from tests.contracts.experience import ExperienceIndexContract, UpstreamContract
 from tests.contracts.test_experience_memory import NOW
 
 
-class TestSqliteExperienceStore(ExperienceStoreContract):
+class TestSqliteExperienceStore(ExperienceIndexContract):
     """All of the contract."""
 
     @pytest.fixture

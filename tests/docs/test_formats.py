@@ -143,7 +143,8 @@ def test_the_limits_of_a_version_are_the_code_s():
     """Devices in a vector, the range of numbers, the size of a value."""
     assert f"at most {register.MAX_VECTOR} devices" in section("Register versions")
     assert f"at most {registers.LIMIT:,} bytes" in section("Register versions")
-    assert register.MAX_NUMBER == 2**63 - 1
+    assert register.MAX_NUMBER == 2**53 - 1
+    assert "Numbers are 0 … 2^53−1" in section("Register versions")
 
 
 def test_the_version_of_the_example_has_these_bytes():

@@ -10,13 +10,10 @@ from fleetsync.records.experience_types import (
     BudgetExceeded,
     Envelope,
     FactPromoted,
-    LifecycleEvent,
-    OtherArtifactKind,
     OutcomeRecorded,
-    RemoteTrace,
     ReplayTraceRecorded,
-    Value,
 )
+from fleetsync.records.experience_values import LifecycleEvent, OtherArtifactKind, RemoteTrace, Value
 from fleetsync.records.experience_words import ArtifactState, DecisionStep, Replayability
 from fleetsync.records.experiences import Experience, read
 

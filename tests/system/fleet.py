@@ -3,7 +3,7 @@
 Rules of the file: a daemon counts as started when it has said its ready line; whatever is waited for
 is a condition with a deadline; every process ends with the test, and what the daemons said is printed
 then (pytest shows it when the test has failed). Knows the command line and the files of a home; of
-fleetsync's own code it uses only the control client, to poll cheaply, and the reader of YAML-free JSON.
+fleetsync's own code it uses the control client alone, to poll cheaply.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,7 +35,9 @@ Document = dict[str, Any]
 COMMAND = str(Path(sys.executable).with_name("fleetsync"))
 SECONDS = 30.0
 """How long anything may take on a busy machine before the test gives up."""
-READY = re.compile(r"^fleetsync ready: device=([a-z2-7]{52}) listen=(\S+) home=(.+) items=(\d+)\n", re.M)
+READY = re.compile(
+    r"^fleetsync ready: device=([a-z2-7]{52}) listen=(\S+) home=(.+) items=(\d+)\n", re.MULTILINE
+)
 
 SKILL = "skills/deploy"
 LOG, MANIFEST, STATS = f"{SKILL}/events.jsonl", f"{SKILL}/skill.yaml", f"{SKILL}/stats.json"
@@ -110,7 +113,9 @@ class Laptop:
     @property
     def environ(self) -> dict[str, str]:
         """The environment of everything that runs on this laptop."""
-        kept = {key: value for key, value in os.environ.items() if key not in ("NOTIFY_SOCKET", "JOURNAL_STREAM")}
+        kept = {
+            key: value for key, value in os.environ.items() if key not in ("NOTIFY_SOCKET", "JOURNAL_STREAM")
+        }
         return {
             **kept,
             "MUR_HOME": str(self.home),
@@ -176,9 +181,7 @@ class Laptop:
         options = {"capture_output": True, "timeout": 60, **options}
         if "input" not in options:
             options["stdin"] = subprocess.DEVNULL
-        return subprocess.run(
-            self.command(*arguments), env=self.environ, text=True, check=False, **options
-        )
+        return subprocess.run(self.command(*arguments), env=self.environ, text=True, check=False, **options)
 
     def command(self, *arguments: str) -> list[str]:
         """A command line of the installed command."""
@@ -228,6 +231,15 @@ class Laptop:
             return {}
         return next((peer for peer in peers if peer["id"] == other.device), {})
 
+    def is_connected(self, other: Laptop) -> bool:
+        """Whether it has a connection with another one, and has converged with it."""
+        seen = self.peer(other)
+        return seen.get("state") == "connected" and seen["converged"] is True
+
+    def has_moved(self, fingerprint: str) -> bool:
+        """Whether its set is another than this one."""
+        return bool(self.status()["home"]["fingerprint"] != fingerprint)
+
     # --- home ------------------------------------------------------------------------------------------
 
     def write(self, path: str, data: bytes) -> bytes:
@@ -267,6 +279,18 @@ class Laptop:
         """The lines of a log as they stand, without empty ones."""
         return [line for line in self.read(path).replace(b" \n", b"\n").split(b"\n") if line.strip()]
 
+    def has_lines(self, count: int, path: str = LOG) -> bool:
+        """Whether the log has so many lines, or more."""
+        return len(self.lines(path)) >= count
+
+    def has(self, path: str, value: bytes) -> bool:
+        """Whether a file is this, byte for byte."""
+        return self.read(path) == value
+
+    def mentions(self, text: bytes, path: str = LOG) -> bool:
+        """Whether a file has this in it."""
+        return text in self.read(path)
+
     def holds(self, lines: Iterable[bytes], path: str = LOG) -> bool:
         """Whether the log has exactly these lines, each once."""
         return sorted(self.lines(path)) == sorted(lines)
@@ -303,14 +327,16 @@ def address_of(offer: Document) -> str:
 def all_hold(laptops: Iterable[Laptop], lines: Sequence[bytes], path: str = LOG) -> None:
     """Wait until every one of them has exactly these lines in the log, each once."""
     for laptop in laptops:
-        until(lambda laptop=laptop: len(laptop.lines(path)) >= len(lines), f"{laptop.name} has all lines")
+        until(partial(laptop.has_lines, len(lines), path), f"{laptop.name} has all lines")
         assert laptop.holds(lines, path), f"{laptop.name} has others, or some twice"
 
 
 def all_counted(laptop: Laptop, remote: Sequence[bytes], path: str = STATS) -> None:
     """Wait until a laptop has counted exactly these lines of its peers."""
     expected = fold(remote)
-    until(lambda: laptop.counted(path)["usage_count"] >= expected["usage_count"], f"{laptop.name} has counted")
+    until(
+        lambda: laptop.counted(path)["usage_count"] >= expected["usage_count"], f"{laptop.name} has counted"
+    )
     assert laptop.counted(path) == expected
 
 
@@ -328,12 +354,7 @@ def all_equal(*laptops: Laptop) -> None:
 def connected(*pairs: tuple[Laptop, Laptop]) -> None:
     """Wait until each pair has a connection and has converged, seen from both ends."""
     for one, other in (*pairs, *((other, one) for one, other in pairs)):
-        until(
-            lambda one=one, other=other: (
-                one.peer(other).get("state") == "connected" and one.peer(other)["converged"]
-            ),
-            f"{one.name} is connected with {other.name}",
-        )
+        until(partial(one.is_connected, other), f"{one.name} is connected with {other.name}")
 
 
 class Fleet:
@@ -360,7 +381,7 @@ class Fleet:
     def close(self) -> None:
         """End everything; print how it stood and what was said."""
         for laptop in self.laptops:
-            print(f"--- {laptop.name} ---\n{laptop.said()[-4000:]}\n{laptop.standing()}")
+            sys.stdout.write(f"--- {laptop.name} ---\n{laptop.said()[-4000:]}\n{laptop.standing()}\n")
         for laptop in self.laptops:
             laptop.close()
 

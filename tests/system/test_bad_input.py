@@ -70,7 +70,8 @@ def test_an_unknown_kind_is_carried_and_parked(fleet: Fleet) -> None:
     far = fleet.laptop("far").start()
     pair(travel, far)
     strange = [
-        b'{"kind":"foretold","ts":"2025-01-01T00:00:0%d.5Z","device_id":"desk","by":{"x":[1.10,2e5]}}' % number
+        b'{"kind":"foretold","ts":"2025-01-01T00:00:0%d.5Z","device_id":"desk","by":{"x":[1.10,2e5]}}'
+        % number
         for number in range(2)
     ]
     plain = desk.append(events("desk", 1))
@@ -90,9 +91,12 @@ def test_an_unknown_kind_is_carried_and_parked(fleet: Fleet) -> None:
 def test_unknown_fields_and_spellings_survive(fleet: Fleet) -> None:
     """A line is carried byte for byte: order, spaces, escapes, nanoseconds, fields of a later mur."""
     desk, travel = fleet.pair()
-    lines = [
+    strange = (
         b'{"ts":"2025-01-01T00:00:00.123456789+02:00","kind":"execution","device_id":"d\\u00e9sk",'
-        b'"outcome":"success","later":{"deep":[null,-0.0,1E+2]}}',
+        b'"outcome":"success","later":{"deep":[null,-0.0,1E+2]}}'
+    )
+    lines = [
+        strange,
         b'{ "kind" : "retrieval" , "ts" : "2025-01-01T00:00:01Z" , "device_id" : "desk" }',
     ]
     desk.append(lines)
@@ -141,7 +145,13 @@ def test_what_has_no_legal_name_is_not_touched(fleet: Fleet) -> None:
     for name in ("Bad Name", "-dash", "x" * 65, "dot.dot"):
         desk.append(events("bad", 2), f"skills/{name}/events.jsonl")
         desk.write(f"skills/{name}/skill.yaml", manifest("bad"))
-    for denied in ("keys/private.key", "auth.json", "secrets/token", "skills/deploy/identity.key", "index/x.db"):
+    for denied in (
+        "keys/private.key",
+        "auth.json",
+        "secrets/token",
+        "skills/deploy/identity.key",
+        "index/x.db",
+    ):
         desk.write(denied, b"secret")
     lines = desk.append(events("desk", 3))
     all_hold((travel,), lines)
@@ -180,7 +190,8 @@ def cannot_mount() -> str | None:
     """Why no filesystem can be mounted here; None if it can."""
     if not sys.platform.startswith("linux") or os.geteuid() != 0:
         return "only root mounts filesystems"
-    unshared = subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True)
+    command = ["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"]
+    unshared = subprocess.run(command, capture_output=True, check=False)
     return None if unshared.returncode == 0 else "this sandbox mounts nothing"
 
 
@@ -225,7 +236,7 @@ def test_a_full_disk(fleet: Fleet, disk: Callable[[Laptop], Disk]) -> None:
 
 @needs_mounts
 def test_a_read_only_home(fleet: Fleet, disk: Callable[[Laptop], Disk]) -> None:
-    """A home that cannot be written fails the exchange with path and reason; writable again, it catches up."""
+    """A home that cannot be written is told with path and reason; writable again, it catches up."""
     desk, travel = fleet.laptop("desk").skill(), fleet.laptop("travel", config="sync.sweep = 1.0\n")
     mounted = disk(travel)
     travel.skill("own")
@@ -300,7 +311,7 @@ def test_a_skill_without_a_manifest(fleet: Fleet) -> None:
 
 
 def test_an_edit_from_the_future_is_an_edit_of_now(fleet: Fleet) -> None:
-    """A file whose time lies a day ahead, found at the start, travels with today's stamp: a later edit wins."""
+    """A file whose time lies a day ahead travels with today's stamp, so that a later edit wins."""
     desk, travel = fleet.pair()
     assert desk.stop() == 0
     bold = desk.write(MANIFEST, manifest("from tomorrow"))

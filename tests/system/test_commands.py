@@ -237,7 +237,7 @@ def test_record_is_sent_on(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize("running", [True, False])
 def test_stats_rebuild(fleet: Fleet, running: bool) -> None:
-    """The counters become the fold of the whole log, with and without the daemon, and then go on from there."""
+    """With and without the daemon the counters become the fold of the log, and go on from there."""
     desk, travel = fleet.pair()
     lines = desk.append(events("desk", 9)) + travel.append(events("travel", 4))
     all_hold((desk, travel), lines)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +23,7 @@ from tests.system.fleet import (
 def both_have(value: bytes, *laptops: Laptop) -> None:
     """Wait until this manifest stands on all of them."""
     for laptop in laptops:
-        until(lambda laptop=laptop: laptop.read(MANIFEST) == value, f"{value[-30:]!r} on {laptop.name}")
+        until(partial(laptop.has, MANIFEST, value), f"{value[-30:]!r} on {laptop.name}")
 
 
 def in_history(laptop: Laptop) -> list[Document]:
@@ -37,7 +38,7 @@ def parted(desk: Laptop, travel: Laptop, mine: bytes, theirs: bytes) -> None:
     for laptop, value in ((desk, mine), (travel, theirs)):
         before = laptop.status()["home"]["fingerprint"]
         laptop.write(MANIFEST, value)
-        until(lambda laptop=laptop, b=before: laptop.status()["home"]["fingerprint"] != b, "it is seen")
+        until(partial(laptop.has_moved, before), "it is seen")
     desk.ask("peers", "resume", "travel")
     all_equal(desk, travel)
 
@@ -93,7 +94,7 @@ def test_keep_local_wins_everywhere(fleet: Fleet) -> None:
     for laptop, value in ((desk, mine), (travel, theirs)):
         before = laptop.status()["home"]["fingerprint"]
         laptop.write(MANIFEST, value)
-        until(lambda laptop=laptop, b=before: laptop.status()["home"]["fingerprint"] != b, "it is seen")
+        until(partial(laptop.has_moved, before), "it is seen")
     assert desk.ask("keep-local", "skills/deploy")["path"] == MANIFEST
     desk.ask("peers", "resume", "travel")
     both_have(mine, desk, travel)
@@ -102,38 +103,37 @@ def test_keep_local_wins_everywhere(fleet: Fleet) -> None:
     assert desk.ask("keep-local", "skills/none", code=1)["error"]["code"] == "not-found"
 
 
-def in_place(path: str, value: bytes) -> None:
+def in_place(path: Path, value: bytes) -> None:
     """Truncate and write, as many editors do."""
-    with open(path, "r+b") as file:
+    with path.open("r+b") as file:
         file.truncate()
         for start in range(0, len(value), 40):
             file.write(value[start : start + 40])
             file.flush()
 
 
-def by_rename(path: str, value: bytes) -> None:
+def by_rename(path: Path, value: bytes) -> None:
     """A temporary beside it, renamed over it."""
-    with open(path + ".swp", "wb") as file:
-        file.write(value)
-    os.rename(path + ".swp", path)
+    fresh = path.with_name("skill.yaml.swp")
+    fresh.write_bytes(value)
+    fresh.rename(path)
 
 
-def by_unlink(path: str, value: bytes) -> None:
+def by_unlink(path: Path, value: bytes) -> None:
     """The old file is moved aside, a new one created, the old one removed."""
-    os.rename(path, path + "~")
-    with open(path, "wb") as file:
-        file.write(value)
-    os.unlink(path + "~")
+    aside = path.rename(path.with_name("skill.yaml~"))
+    path.write_bytes(value)
+    aside.unlink()
 
 
 @pytest.mark.parametrize("save", [in_place, by_rename, by_unlink])
-def test_however_an_editor_saves(fleet: Fleet, save: Callable[[str, bytes], None]) -> None:
+def test_however_an_editor_saves(fleet: Fleet, save: Callable[[Path, bytes], None]) -> None:
     """Ten edits in a row, saved as editors do: the last one is on both in the end, and whole all the time."""
     desk, travel = fleet.pair()
     values = [manifest(f"edit {number} " + "x" * 400) for number in range(10)]
     whole = {*values, travel.read(MANIFEST)}
     for number, value in enumerate(values):
-        save(str(desk.home / MANIFEST), value)
+        save(desk.home / MANIFEST, value)
         if number % 3 == 2:
             both_have(value, desk, travel)
         assert travel.read(MANIFEST) in whole

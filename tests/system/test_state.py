@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -49,8 +50,8 @@ def scribble(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [delete, overwrite, scribble])
-def test_a_lost_index_is_made_again(fleet: Fleet, damage) -> None:
-    """Gone or damaged while stopped, it is rebuilt by itself: same set, nothing moves, nothing counts again."""
+def test_a_lost_index_is_made_again(fleet: Fleet, damage: Callable[[Path], None]) -> None:
+    """Gone or damaged while stopped, it is made again by itself: the same set, and nothing counts twice."""
     desk, travel = fleet.pair()
     mine, theirs = desk.append(events("desk", 300)), travel.append(events("travel", 200))
     all_hold((desk, travel), mine + theirs)

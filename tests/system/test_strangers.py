@@ -9,8 +9,6 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-import pytest
-
 from fleetsync.devices.words import WORDS
 from tests.fakes.devices import make_device
 from tests.system.fleet import (
@@ -86,10 +84,9 @@ def test_a_removed_peer_is_out(fleet: Fleet) -> None:
         assert live.recv(100).startswith(b"HTTP/1.1 200")
         removed = desk.ask("peers", "remove", travel.device[:9])["peer"]
         assert removed["name"] == "travel"
-        with pytest.raises((ssl.SSLError, ConnectionError, EOFError)):  # within the socket's ten seconds
+        with suppress(ssl.SSLError, ConnectionError):  # cut, not closed; a TimeoutError would fail the test
             while live.recv(65536):
                 pass
-            raise EOFError
     assert heard(desk, known) == b""
     assert desk.ask("peers")["peers"] == []
     desk.append(events("desk", 10, start=10))
@@ -145,7 +142,8 @@ def outcome(process: subprocess.Popen[str]) -> tuple[Document, int]:
 def offered(process: subprocess.Popen[str]) -> Document:
     """The code that is offered."""
     assert process.stdout is not None
-    return json.loads(process.stdout.readline())
+    offer: Document = json.loads(process.stdout.readline())
+    return offer
 
 
 def test_a_wrong_guess_burns_the_code(fleet: Fleet) -> None:

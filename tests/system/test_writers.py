@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,15 @@ COMPILER = shutil.which("cc")
 
 def python_writer(laptop: Laptop, author: str, count: int, *style: str) -> subprocess.Popen[bytes]:
     """A writer in Python, begun."""
-    command = [sys.executable, "-m", "tests.system.mur_writer", str(laptop.home / LOG), author, str(count), *style]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.system.mur_writer",
+        str(laptop.home / LOG),
+        author,
+        str(count),
+        *style,
+    ]
     return subprocess.Popen(command, cwd=HERE.parents[1])
 
 
@@ -37,7 +46,7 @@ def every_line_once(laptops: tuple[Laptop, ...], authors: dict[str, int]) -> Non
     total = sum(authors.values())
     expected = sorted(event(author, number) for author, count in authors.items() for number in range(count))
     for laptop in laptops:
-        until(lambda laptop=laptop: len(laptop.lines()) >= total, f"{laptop.name} has {total} lines", 60)
+        until(partial(laptop.has_lines, total), f"{laptop.name} has {total} lines", 60)
         assert sorted(laptop.lines()) == expected
         assert all(json.loads(line) for line in laptop.lines())
 
@@ -77,15 +86,17 @@ def test_a_daemon_killed_beside_full_speed_writers(fleet: Fleet, c_writer: Path)
         writers = []
         for laptop in (desk, travel):
             authors[f"{laptop.name}-{round_}"] = 5000
-            command = [c_writer, laptop.home / LOG, f"{laptop.name}-{round_}", "5000"]
+            command = [str(c_writer), str(laptop.home / LOG), f"{laptop.name}-{round_}", "5000"]
             writers.append(subprocess.Popen(command))
         other = desk if victim is travel else travel
         mark = f'"{other.name}-{round_}"'.encode()
-        until(lambda victim=victim, mark=mark: mark in victim.read(LOG), "the other's lines come")
+        until(partial(victim.mentions, mark), "the other's lines come")
         victim.kill()
         victim.start()
         assert [writer.wait(60) for writer in writers] == [0, 0]
     every_line_once((desk, travel), authors)
     for here, there in ((desk, travel), (travel, desk)):
-        remote = [line for author in authors if author.startswith(there.name) for line in events(author, 5000)]
+        remote = [
+            line for author in authors if author.startswith(there.name) for line in events(author, 5000)
+        ]
         all_counted(here, remote)

@@ -58,10 +58,12 @@ def append(session: Session, stream: str | None, imported: bool) -> None:
     from fleetsync.cli import output
     from fleetsync.experience_port import DEFAULT_STREAM
     from fleetsync.records.experience_intake import Rules
-    from fleetsync.records.names import require_name
+    from fleetsync.records.names import legal_name
 
     rules = Rules.IMPORTED if imported else Rules.WRITTEN
-    name = require_name("stream", stream or DEFAULT_STREAM)
+    name = DEFAULT_STREAM if stream is None else stream
+    if not legal_name("stream", name):
+        raise click.BadParameter(f"{name[:80]!r} is no name of a stream", param_hint="--stream")
     appended = given = 0
     with opened(session) as ledger:
         for events in portions(sys.stdin.buffer, rules):
@@ -268,7 +270,7 @@ def artifacts(
 
 
 def _kind(text: str) -> Any:
-    from fleetsync.records.experience_types import OtherArtifactKind
+    from fleetsync.records.experience_values import OtherArtifactKind
     from fleetsync.records.experience_words import KnownArtifactKind
 
     if text.startswith("other:"):

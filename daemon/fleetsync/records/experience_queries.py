@@ -17,7 +17,7 @@ from fleetsync.errors import InvalidQuery
 from fleetsync.records.artifacts import Artifact
 from fleetsync.records.experience_shapes import shape_of
 from fleetsync.records.experience_times import Instant, end_of, instant
-from fleetsync.records.experience_types import ArtifactKind
+from fleetsync.records.experience_values import ArtifactKind
 from fleetsync.records.experience_words import ArtifactState
 from fleetsync.records.experiences import Experience
 

@@ -20,16 +20,8 @@ from fleetsync.records.artifacts import Movement
 from fleetsync.records.experience_json import canonical_json, member, plain, print_json
 from fleetsync.records.experience_shapes import fields_of, shape_of
 from fleetsync.records.experience_times import PLACEHOLDER, Instant, instant, stamp
-from fleetsync.records.experience_types import (
-    KINDS,
-    RENAMED,
-    ArtifactKind,
-    ArtifactStateTransitioned,
-    Envelope,
-    LifecycleEvent,
-    ReplayTrace,
-    Value,
-)
+from fleetsync.records.experience_types import KINDS, RENAMED, ArtifactStateTransitioned, Envelope
+from fleetsync.records.experience_values import ArtifactKind, LifecycleEvent, ReplayTrace, Value
 from fleetsync.records.experience_words import ArtifactState
 from fleetsync.records.strictjson import Json, Object
 

@@ -14,13 +14,8 @@ from hashlib import sha256
 import msgspec
 
 from fleetsync.records.experience_times import stamp
-from fleetsync.records.experience_types import (
-    BudgetExceeded,
-    OutcomeRecorded,
-    PolicySnapshotCaptured,
-    RoutingPolicy,
-    Value,
-)
+from fleetsync.records.experience_types import BudgetExceeded, OutcomeRecorded, PolicySnapshotCaptured
+from fleetsync.records.experience_values import RoutingPolicy, Value
 from fleetsync.records.experience_words import DecisionStep
 from fleetsync.records.experiences import Experience, compose
 

@@ -35,7 +35,6 @@ from fleetsync.records.experience_queries import (
     require_query,
     span_of,
 )
-from fleetsync.records.experience_words import ArtifactState
 from fleetsync.records.experiences import Experience, trace_content
 from fleetsync.stores.experience_conditions import (
     Condition,
@@ -48,10 +47,11 @@ from fleetsync.stores.experience_conditions import (
     tenant_of,
     ways_of,
 )
+from fleetsync.stores.experience_rows import ARTIFACT, EVENT, artifact_of, artifact_row, event_row
 from fleetsync.stores.experience_schema import SCHEMA, VERSIONS
 from fleetsync.stores.experience_writing import ExperienceWriting
 from fleetsync.stores.migrations import migrate
-from fleetsync.stores.sql import Database, Execute, Row, marks
+from fleetsync.stores.sql import Database, Execute, marks
 
 T = TypeVar("T")
 
@@ -60,15 +60,12 @@ BATCH = 400
 FEW = 20_000
 """Rows that are looked at and sorted rather than walked in order."""
 
-_EVENT = (
-    "source, position, stream, identity, copy, event_id, occurred_at, micros, rest, tenant_id,"
-    " correlation_id, kind, chain_id, trace_link_id, proposal_id, content, hidden, disputed, line"
-)
-_WIDTH = len(_EVENT.split(","))
+INSERTED = 42
+"""Events in one statement, for the same reason."""
+
 _SHOWN = "position, stream, line, disputed"
-_ARTIFACT = "source, tenant_id, artifact_id, whole_tenant, whole_id, kind, state, since, irregular"
 _KEEP_ARTIFACT = f"""
-INSERT INTO experience_artifacts ({_ARTIFACT}) VALUES ({marks(_ARTIFACT.split(","))})
+INSERT INTO experience_artifacts ({ARTIFACT}) VALUES ({marks(ARTIFACT.split(","))})
 ON CONFLICT (source, tenant_id, artifact_id) DO UPDATE SET kind = excluded.kind, state = excluded.state,
     since = excluded.since, irregular = excluded.irregular
 """
@@ -204,44 +201,20 @@ class SqlExperienceStore(ExperienceWriting):
         self, execute: Execute, taken: Sequence[Taken], stream: str, last: int, *, repeats: bool
     ) -> None:
         places = count(last + 1)
-        rows = [self._row(each, stream, next(places), repeats=repeats) for each in taken]
-        for part in _parts(rows, BATCH * 2 // _WIDTH):
+        rows = [event_row(self._source, each, stream, next(places), repeats=repeats) for each in taken]
+        for part in _parts(rows, INSERTED):
             values = ", ".join([f"({marks(part[0])})"] * len(part))
             execute(
-                f"INSERT INTO experience_events ({_EVENT}) VALUES {values}", [v for row in part for v in row]
+                f"INSERT INTO experience_events ({EVENT}) VALUES {values}", [v for row in part for v in row]
             )
         for event_id in {each.experience.event_id for each in taken if each.conflict}:
             execute(_DISPUTE, (self._source, stream, column(event_id)))
         execute("UPDATE experience_sources SET last = ? WHERE id = ?", (last + len(rows), self._source))
 
-    def _row(self, taken: Taken, stream: str, position: int, *, repeats: bool) -> Sequence[Any]:
-        event = taken.experience
-        instant = event.instant or (None, None)
-        return (
-            self._source,
-            position,
-            stream,
-            taken.identity,
-            position if repeats else 0,
-            column(event.event_id),
-            column(event.occurred_at),
-            *instant,
-            column(event.tenant_id),
-            column(event.correlation_id),
-            column(event.kind),
-            column(event.chain_id),
-            column(event.trace_link_id),
-            column(event.proposal_id),
-            event.content,
-            int(taken.repeat),
-            int(taken.conflict),
-            event.line.decode(),
-        )
-
     def _keep_artifacts(self, execute: Execute, intake: Intake, standing: Standing) -> None:
         for key, artifact in intake.artifacts.items():
             if standing.artifacts.get(key) != artifact:
-                execute(_KEEP_ARTIFACT, _artifact_row(self._source, artifact))
+                execute(_KEEP_ARTIFACT, artifact_row(self._source, artifact))
 
     # --- what stands already -------------------------------------------------------------------------
 
@@ -277,7 +250,7 @@ class SqlExperienceStore(ExperienceWriting):
     def _artifacts(self, execute: Execute, events: Sequence[Experience]) -> dict[ArtifactKey, Artifact]:
         wanted = {artifact_key(event.movement) for event in events if event.movement is not None}
         query = (
-            f"SELECT {_ARTIFACT} FROM experience_artifacts"
+            f"SELECT {ARTIFACT} FROM experience_artifacts"
             " WHERE source = ? AND tenant_id = ? AND artifact_id = ?"
         )
         rows = [
@@ -285,7 +258,7 @@ class SqlExperienceStore(ExperienceWriting):
             for tenant, artifact_id in sorted(wanted, key=lambda key: (key[0] or "", key[1]))
             for row in execute(query, (self._source, tenant_of(tenant), column(artifact_id)))
         ]
-        return {(artifact.tenant_id, artifact.artifact_id): artifact for artifact in map(_artifact, rows)}
+        return {(artifact.tenant_id, artifact.artifact_id): artifact for artifact in map(artifact_of, rows)}
 
     # --- asking --------------------------------------------------------------------------------------
 
@@ -317,7 +290,9 @@ class SqlExperienceStore(ExperienceWriting):
 
     def _count(self, asked: Condition, most: int) -> int:
         """How many rows there are, if fewer than `most`."""
-        query = f"SELECT count(*) FROM (SELECT 1 FROM experience_events {asked.where} LIMIT {most:d}) AS some"
+        query = (
+            f"SELECT count(*) FROM (SELECT 1 FROM experience_events {asked.where} LIMIT {most:d}) AS found"
+        )
         return int(self._database.read(query, asked.values)[0][0])
 
     def _relating(self, query: EventQuery) -> Iterator[tuple[Any, ...]]:
@@ -343,11 +318,11 @@ class SqlExperienceStore(ExperienceWriting):
         if query.state is not None:
             asked = asked.also("state = ?", str(query.state))
         rows = self._database.read(
-            f"SELECT {_ARTIFACT} FROM experience_artifacts {asked.where}"
+            f"SELECT {ARTIFACT} FROM experience_artifacts {asked.where}"
             f" ORDER BY whole_tenant IS NOT NULL, whole_tenant, whole_id {_limit(query.limit)}",
             asked.values,
         )
-        return [_artifact(row) for row in rows]
+        return [artifact_of(row) for row in rows]
 
     def get_trace_link(self, trace_link_id: str, tenant_id: str | None = None) -> TraceLink | None:
         """See `ExperienceStore.get_trace_link`; as upstream, the last one and no matter whose."""
@@ -416,22 +391,3 @@ def _limit(limit: int | None) -> str:
 def _parts(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     for start in range(0, len(values), size):
         yield values[start : start + size]
-
-
-def _artifact_row(source: int, artifact: Artifact) -> Sequence[Any]:
-    return (
-        source,
-        tenant_of(artifact.tenant_id),
-        column(artifact.artifact_id),
-        artifact.tenant_id,
-        artifact.artifact_id,
-        artifact.kind,
-        str(artifact.state),
-        artifact.since,
-        artifact.irregular,
-    )
-
-
-def _artifact(row: Row) -> Artifact:
-    _, _, _, tenant, artifact_id, kind, state, since, irregular = row
-    return Artifact(tenant, artifact_id, kind, ArtifactState(state), since, irregular)

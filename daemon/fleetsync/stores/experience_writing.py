@@ -15,7 +15,8 @@ from itertools import count
 from fleetsync.experience_port import DEFAULT_STREAM
 from fleetsync.records.experience_intake import Rules
 from fleetsync.records.experience_times import PLACEHOLDER
-from fleetsync.records.experience_types import ArtifactKind, ArtifactStateTransitioned, LifecycleEvent
+from fleetsync.records.experience_types import ArtifactStateTransitioned
+from fleetsync.records.experience_values import ArtifactKind, LifecycleEvent
 from fleetsync.records.experiences import Experience, compose, compose_transition
 
 

@@ -55,6 +55,13 @@ def test_one_bad_line_and_nothing_is_appended(person: Person, monkeypatch: pytes
     assert not (person.home / "experience").exists()
 
 
+@pytest.mark.parametrize("stream", ["", "Engine", "../x", "a/b", "a" * 65])
+def test_a_stream_has_a_legal_name(person: Person, monkeypatch: pytest.MonkeyPatch, stream: str) -> None:
+    """Anything else is a mistake on the command line, and writes nothing."""
+    assert append(person, monkeypatch, outcome().line, options=("--stream", stream)).code == 2
+    assert list(person.home.iterdir()) == []
+
+
 def test_repeats_are_known_and_shown_once(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same line is not written again; another spelling is, and not shown."""
     append(person, monkeypatch, outcome().line)

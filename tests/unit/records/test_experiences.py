@@ -9,12 +9,10 @@ import pytest
 from fleetsync.errors import InvalidQuery, MalformedRecord
 from fleetsync.records.experience_queries import EventQuery, TimeRange, query_document
 from fleetsync.records.experience_times import PLACEHOLDER, Instant, end_of, instant, item_time, stamp
-from fleetsync.records.experience_types import (
-    BudgetExceeded,
+from fleetsync.records.experience_types import BudgetExceeded, OutcomeRecorded, ProposalCreated
+from fleetsync.records.experience_values import (
     KernelPolicy,
     KernelProposal,
-    OutcomeRecorded,
-    ProposalCreated,
     RecallPolicy,
     RoutingPolicy,
     SamplerParams,
