@@ -17,7 +17,9 @@ from bench.budgets import BUDGETS, Budget, Figure, verdict
 DOCUMENT = Path(__file__).parents[1] / "docs/performance.md"
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 _BETWEEN = re.compile(f"(?<={BEGIN}\n).*?(?={END})", re.DOTALL)
-_HEAD = "| budget | measured | must | good | | beside it | command |\n|---|---|---|---|---|---|---|\n"
+_HEAD = (
+    "| budget | measured | must | good | | beside it | load | command |\n|---|---|---|---|---|---|---|---|\n"
+)
 _MET = {"good": "good", "must": "met", "missed": "**missed**"}
 
 
@@ -35,6 +37,7 @@ def row(each: Budget, figure: Figure) -> str:
         _amount(each.good, each.unit),
         _MET[verdict(figure)],
         figure.beside,
+        f"{os.getloadavg()[1]:.1f}",
         f"`{command(each)}`",
     )
     return f"| {' | '.join(cells)} |"
@@ -48,10 +51,10 @@ def _amount(value: float, unit: str) -> str:
 def machine() -> str:
     """One line about where and under what the figures were measured."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    load = os.getloadavg()[0]
     return (
         f"{_processor()}, {cores} cores, {platform.system()} {platform.release()},"
-        f" Python {platform.python_version()}; load average {load:.1f}, the daemons' own load included."
+        f" Python {platform.python_version()}. The load is the machine's average over the last five minutes of"
+        " measuring, the daemons' own included: above 2, other programs worked on the same cores and disk."
     )
 
 
@@ -74,10 +77,11 @@ def table(figures: Iterable[Figure]) -> str:
 def write(figures: Iterable[Figure], document: Path = DOCUMENT) -> None:
     """Put the figures into the document; rows of what was not measured stay as they are."""
     text = document.read_text(encoding="utf-8")
+    present = "".join(_BETWEEN.findall(text))
     by_name = {figure.name: figure for figure in figures}
     rows = []
     for each in BUDGETS:
-        old = re.search(rf"^\| {re.escape(each.name)} \|.*$", text, re.MULTILINE)
+        old = re.search(rf"^\| {re.escape(each.name)} \|.*$", present, re.MULTILINE)
         if each.name in by_name:
             rows.append(row(each, by_name[each.name]))
         elif old is not None:

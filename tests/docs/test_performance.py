@@ -60,12 +60,16 @@ def test_a_figure_is_judged_by_its_budget():
 def test_measuring_one_group_keeps_the_rows_of_the_others(tmp_path: Path):
     """Only the rows of what was measured change, and nothing outside the markers does."""
     document = tmp_path / "performance.md"
-    document.write_text(f"before\n{report.BEGIN}\nnothing yet\n{report.END}\nafter\n", encoding="utf-8")
+    document.write_text(
+        f"before\n| {BUDGETS[2].name} | 1 | 2 |\n{report.BEGIN}\nnothing yet\n{report.END}\nafter\n",
+        encoding="utf-8",
+    )
     first, second = BUDGETS[0].name, BUDGETS[1].name
     report.write([Figure(second, 2.0)], document)
     report.write([Figure(first, 1.0, "beside")], document)
     text = document.read_text(encoding="utf-8")
     assert text.startswith("before\n")
+    assert text.count(BUDGETS[2].name) == 1
     assert text.endswith("after\n")
     assert text.index(f"| {first} | 1 ms |") < text.index(f"| {second} | 2 ms |")
     assert "nothing yet" not in text

@@ -244,7 +244,7 @@ def test_a_read_only_home(fleet: Fleet, disk: Callable[[Laptop], Disk]) -> None:
     lines = desk.append(events("desk", 10))
     pair(desk.start(), travel.start())
     until(lambda: desk.read("skills/own/skill.yaml"), "what can be read is given")
-    until(lambda: "Read-only" in str(travel.peer(desk).get("error")), "the reason is told")
+    until(lambda: "Read-only" in desk.said() + travel.said(), "the exchange fails with the reason")
     until(lambda: any(MANIFEST in a["detail"] for a in travel.status()["alerts"]), "it is still told")
     assert not finding(travel, "home")["ok"]
     mounted.remount("rw")

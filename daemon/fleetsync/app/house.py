@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
@@ -52,6 +53,9 @@ from fleetsync.wire.listener import Listener
 from fleetsync.wire.peer import Peer
 from fleetsync.wire.server import application
 
+if TYPE_CHECKING:
+    from fleetsync.app.chronicle import Chronicle
+
 logger = logging.getLogger(__name__)
 
 TEND_SECONDS = 60.0
@@ -80,6 +84,7 @@ class House:
         self._replica = replica
         self._desk = Desk(replica)
         self._scribe = Scribe(lambda: open_store(settings))
+        self._chronicle = _chronicle(settings, identity.device)
         self._watcher: Watcher | None = None
         self._listener = Listener(application(self._for_peer), identity, met=self._met)
 
@@ -117,12 +122,15 @@ class House:
         """The record of exchanges; what a killed daemon left open is marked first."""
         self._scribe.start()
         self._scribe.write(marking(self.device, SKILLS, now=wall_micros()))
-        return Rounds(RunRecorder(self._scribe.write, self.device))
+        recorder = RunRecorder(self._scribe.write, self.device)
+        return Rounds(recorder, self._chronicle.round_over) if self._chronicle else Rounds(recorder)
 
     async def aclose(self) -> None:
         """Let go of callers and of the watcher's threads; the audit gets what it has not yet."""
         await self._listener.aclose()
         await anyio.to_thread.run_sync(self._scribe.close)
+        if self._chronicle is not None:
+            await anyio.to_thread.run_sync(self._chronicle.close)
         if self._watcher is not None:
             await anyio.to_thread.run_sync(self._watcher.stop)
 
@@ -206,6 +214,9 @@ class House:
         for note in self._fleet.peers():
             self._engine.add_peer(note.device, PeerSettings(note.title, note.direction, note.paused))
         self._engine.roster_changed()
+
+        if self._chronicle is not None:
+            self._chronicle.trust({note.device: str(note.direction) for note in self._fleet.peers()})
 
     # --- what commands ask (the `Daemon` port) --------------------------------------------------------
 
@@ -334,6 +345,15 @@ class House:
     async def stop(self) -> None:
         """See `Daemon.stop`."""
         self.stopped.set()
+
+
+def _chronicle(settings: Settings, device: DeviceId) -> Chronicle | None:
+    """The writer of `[experience] record_sync`, if that is on; a daemon without it stays small."""
+    if not settings.config.experience.record_sync:
+        return None
+    from fleetsync.app.chronicle import Chronicle  # noqa: PLC0415 - only where it is wanted
+
+    return Chronicle(settings.home, device)
 
 
 def _dialable(texts: Iterable[str]) -> Iterator[sockets.Address]:

@@ -9,7 +9,8 @@ waits or fails. Implements docs/stores.md, "Exchanges".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 
@@ -29,6 +30,7 @@ MAX_LISTED = 100
 _STEPS = {"hello": "greet", "offer": "push"}
 """What a step is called in the audit, where a session calls it otherwise."""
 
+Over = Callable[[str, Mapping[str, str], float], None]
 Conclude = Callable[[Exchange], None]
 """To be told how the exchange went."""
 
@@ -41,7 +43,7 @@ class _Round:
         self._why = why
         self._stack = stack
         self._run: OpenRun | None = None
-        self._endings: list[Ending] = []
+        self.endings: dict[DeviceId, Ending] = {}
 
     def begun(self) -> OpenRun:
         """Its run."""
@@ -50,33 +52,46 @@ class _Round:
             self._run = self._stack.enter_context(run)
         return self._run
 
-    def count(self, ending: Ending) -> None:
+    def count(self, peer: DeviceId, ending: Ending) -> None:
         """One of its exchanges is over."""
         run = self.begun()
-        self._endings.append(ending)
-        behind = sum(ending is not Ending.CONVERGED for ending in self._endings)
-        run.output = {"peers": len(self._endings), "converged": len(self._endings) - behind}
+        self.endings[peer] = ending
+        behind = sum(ending is not Ending.CONVERGED for ending in self.endings.values())
+        run.output = {"peers": len(self.endings), "converged": len(self.endings) - behind}
         if behind:
-            run.end(RunStatus.ERROR, f"{behind} of {len(self._endings)} peers did not converge")
+            run.end(RunStatus.ERROR, f"{behind} of {len(self.endings)} peers did not converge")
 
 
 class Rounds:
     """The runs of one engine, written by `recorder`, whose caller is this device."""
 
-    def __init__(self, recorder: RunRecorder) -> None:
+    def __init__(
+        self,
+        recorder: RunRecorder,
+        over: Over = lambda _run, _endings, _seconds: None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`over` is told of every round: its run, how it ended with each peer, and its seconds."""
         self._recorder = recorder
+        self._over = over
+        self._monotonic = monotonic
         self._away: set[DeviceId] = set()
         self._round: ContextVar[_Round | None] = ContextVar("round", default=None)
 
     @contextmanager
     def round(self, why: str) -> Iterator[None]:
         """What tasks begun in this block exchange belongs together; `why` it was begun."""
+        began = self._monotonic()
         with ExitStack() as stack:
-            token = self._round.set(_Round(self._recorder, why, stack))
+            current = _Round(self._recorder, why, stack)
+            token = self._round.set(current)
             try:
                 yield
             finally:
                 self._round.reset(token)
+                if current.endings:
+                    endings = {str(peer): str(ending) for peer, ending in current.endings.items()}
+                    self._over(current.begun().id, endings, self._monotonic() - began)
 
     @contextmanager
     def exchange(self, peer: DeviceId) -> Iterator[Conclude]:
@@ -94,7 +109,7 @@ class Rounds:
                 describe(run, exchange)
                 self._note_away(exchange)
                 if current is not None:
-                    current.count(exchange.ending)
+                    current.count(exchange.peer, exchange.ending)
 
             yield conclude
 
