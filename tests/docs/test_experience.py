@@ -11,7 +11,7 @@ from fleetsync.records import experiences, strictjson
 from fleetsync.records.artifacts import LEGAL
 from fleetsync.records.experience_json import SIGNIFICANT
 from fleetsync.records.experience_queries import EventQuery
-from fleetsync.records.experience_types import Envelope, KINDS, RENAMED
+from fleetsync.records.experience_types import KINDS, RENAMED, Envelope
 from fleetsync.records.governance import STREAM, TENANT
 
 TEXT = (Path(__file__).parents[2] / "docs" / "experience.md").read_text(encoding="utf-8")

@@ -307,6 +307,13 @@ class Index:
         query = f"SELECT {_ITEM} FROM items WHERE path = ? ORDER BY offset, arrival"
         return [self._entry(row) for row in self._rows(query, (self._numbers.get(path),))]
 
+    def has_path(self, path: str) -> bool:
+        """Whether any member is of that path; ids are hashes of path and line, so else none is known."""
+        number = self._numbers.get(path)
+        return number is not None and bool(
+            self._rows("SELECT 1 FROM items WHERE path = ? LIMIT 1", (number,))
+        )
+
     def counts_by_path(self) -> dict[str, int]:
         """How many members each path has, paths without any left out."""
         rows = self._rows("SELECT path, count(*) FROM items GROUP BY path")

@@ -97,14 +97,31 @@ WATCHED_ROOTS = tuple(sorted({branch.parts[0] for branch in _BRANCHES if branch.
 """The top-level directories in which datasets live."""
 
 
+def leaves_of(directory: str) -> frozenset[str] | None:
+    """The dataset files that a directory may hold; None if there may be some further below it too."""
+    parts = directory.split("/")
+    found: set[str] = set()
+    for branch in _BRANCHES:
+        begins = all(_rule(part).fullmatch(name) for part, name in zip(branch.parts, parts, strict=False))
+        if begins and len(branch.parts) > len(parts):
+            return None
+        if begins and len(branch.parts) == len(parts):
+            found.update(f"{directory}/{name}" for name, _ in branch.leaves)
+    return frozenset(found)
+
+
+def _rule(part: str) -> re.Pattern[str]:
+    """What a directory may be called at this place of a pattern."""
+    placeholder = part.strip("<>")
+    return NAME_RULES[placeholder] if part != placeholder else re.compile(re.escape(placeholder))
+
+
 def _directories(root: Folder, parts: tuple[str, ...], above: str = "") -> Iterator[str]:
     """All directories under home that match the pattern parts, as relative paths with a final /."""
     if not parts:
         yield above
         return
-    placeholder = parts[0].strip("<>")
-    rule = NAME_RULES[placeholder] if parts[0] != placeholder else re.compile(re.escape(placeholder))
-    for name in _subdirectories(root, above, rule):
+    for name in _subdirectories(root, above, _rule(parts[0])):
         yield from _directories(root, parts[1:], f"{above}{name}/")
 
 

@@ -67,7 +67,8 @@ class Lines:
         """Make a peer's lines members and write what may be written."""
         keys = [self._key_or_reason(row, path, body) for body in group.bodies]
         group = Group(path, [_as_carried(row, body) for body in group.bodies]) if row.numbering else group
-        known = self._index.has([key.id for key in keys if isinstance(key, Key)])
+        ids = [key.id for key in keys if isinstance(key, Key)]
+        known = self._index.has(ids) if self._index.has_path(path) else set[bytes]()
         fresh: dict[bytes, NewLine] = {}
         verdicts: list[Verdict] = []
         for key, body in zip(keys, group.bodies, strict=True):

@@ -244,8 +244,8 @@ class Replica:
         if self._identity_now() != identity:
             return  # home was swapped while it was read: nothing is concluded from what is missing
         present = {each.path for each in seen}
-        for state in self._index.files():
-            if state.path not in present and _is_damage(root, state.path):
+        for state in self._index.files():  # some may have been made since the walk, by lines set free
+            if state.path not in present and see(root, state.path) is None and _is_damage(root, state.path):
                 self._logs.gone(state.path)
         self._units.look(root, present, watched=self._watched)
         self._watched = True

@@ -29,7 +29,7 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, ObservedWatch
 
 from fleetsync import datasets
-from fleetsync.replica.layout import WATCHED_ROOTS
+from fleetsync.replica.layout import WATCHED_ROOTS, leaves_of
 
 _EVENTS: list[type[FileSystemEvent]] = [
     FileCreatedEvent,
@@ -98,13 +98,22 @@ class Watcher(FileSystemEventHandler):
         """Called by watchdog for each event, in its thread."""
         names = {self._relative(event.src_path), self._relative(event.dest_path)} - {""}
         if event.is_directory:
-            if any(name.partition("/")[0] in WATCHED_ROOTS for name in names):
+            inside = [name for name in names if name.partition("/")[0] in WATCHED_ROOTS]
+            if inside:
                 self._watch_roots()
-                self._hint(None)
+                self._hint_directory(event, inside)
             return
         touched = frozenset(name for name in names if _concerns(name))
         if touched:
             self._hint(touched)
+
+    def _hint_directory(self, event: FileSystemEvent, names: list[str]) -> None:
+        """A new directory is looked into; when one is gone or moved, everything is looked at."""
+        leaves = leaves_of(names[0]) if isinstance(event, DirCreatedEvent) else None
+        if leaves is None:
+            self._hint(None)
+        elif leaves:
+            self._hint(leaves)
 
     def _relative(self, path: bytes | str) -> str:
         text = os.fsdecode(path)

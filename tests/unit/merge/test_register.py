@@ -37,7 +37,7 @@ def test_equal_times_are_decided_by_device_and_then_by_content() -> None:
     assert register.current([high, low], 1000) == high
     same = [version("a", 1, time=10, value=v) for v in (b"x", b"y", b"z")]
     orders = (same, same[::-1], [same[1], same[2], same[0]])
-    assert len({register.current(order, 1000).value for order in orders}) == 1  # type: ignore[union-attr]
+    assert len({register.current(order, 1000).value for order in orders}) == 1
 
 
 def test_a_version_from_the_future_is_a_member_but_not_applied() -> None:
