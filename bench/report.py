@@ -53,8 +53,8 @@ def machine() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return (
         f"{_processor()}, {cores} cores, {platform.system()} {platform.release()},"
-        f" Python {platform.python_version()}. The load is the machine's average over the last five minutes of"
-        " measuring, the daemons' own included: above 2, other programs worked on the same cores and disk."
+        f" Python {platform.python_version()}. The load is the machine's average over the last five minutes"
+        " of measuring, the daemons' own included: above 2, other programs worked on the same cores and disk."
     )
 
 
