@@ -274,7 +274,8 @@ def _field(attribute: str, name: str, annotation: Any, default: Any) -> _Field:
         return _Field(
             attribute, name, shape, shape.canonical(strictjson.parse(shape.write(default).encode())), default
         )
-    return _Field(attribute, name, shape, "null" if isinstance(shape, Maybe) else None, None)
+    optional = isinstance(shape, Maybe) or annotation is Any  # free JSON may be null, so it may be absent
+    return _Field(attribute, name, shape, "null" if optional else None, None)
 
 
 def _canonical_or_free(shape: Shape, value: Json) -> str:
