@@ -122,12 +122,9 @@ class Session:
         return heads
 
     async def _reconcile(self, heads: Heads) -> Heads:
-        found = await self._compare()
-        if await self._gave_way():
-            heads = await self._greet()
-            if heads.equal:
-                return heads
-            found = await self._compare()
+        heads, found = await self._look(heads)
+        if found is None:
+            return heads
         for left in reversed(range(PASSES)):
             await self._move(found)
             with self._tally.step("prove"):
@@ -163,6 +160,21 @@ class Session:
             await anyio.sleep(IDLE_SECONDS)
             waited += IDLE_SECONDS
         return waited > 0
+
+    async def _look(self, heads: Heads) -> tuple[Heads, Difference | None]:
+        """What differs while the peer's own exchange stands still; None once nothing does."""
+        if await self._gave_way() and (heads := await self._greet()).equal:
+            return heads, None
+        ended = self._rivals_ended()
+        found = await self._compare()
+        if await self._gave_way() or self._rivals_ended() != ended:
+            heads = await self._greet()
+            return heads, None if heads.equal else await self._compare()
+        return heads, found
+
+    def _rivals_ended(self) -> int:
+        """How many exchanges of the peer are over: what was compared before one ended is outdated."""
+        return 0 if self._rival is None else self._rival.ended
 
     async def _tell_equal(self, head: Head) -> None:
         self._tally.round_trips += 1

@@ -369,6 +369,28 @@ async def test_lines_that_appear_meanwhile_do_not_disturb_the_proof(a, b):
     assert event(5000) in a.lines(DEPLOY)
 
 
+async def test_what_the_peer_fetched_meanwhile_is_not_sent_again(a, b):
+    """An exchange of the peer that ends while this one compares has moved what was found: look again."""
+    a.learn(DEPLOY, [event(n) for n in range(50)])
+    caller = a.caller(b)
+
+    class Quicker(Responder):
+        async def reconcile(self, message):
+            answer = await super().reconcile(message)
+            if not b.lines(DEPLOY):
+                result = await Session(b.local, Responder(a.local, caller)).run()
+                assert result.received == 50
+                a.time.elapsed += 1  # nothing moves any more
+            return answer
+
+        async def offer(self, batch):
+            raise AssertionError("it has all of that already")
+
+    peer = Quicker(b.local, b.caller(a))
+    result = await Session(a.local, peer, rival=caller.rival).run()
+    assert result.ending is Ending.CONVERGED
+
+
 async def test_steps_say_what_took_how_long(a, b):
     """The steps name each part with its count."""
     a.learn(DEPLOY, [event(1)])

@@ -52,6 +52,19 @@ async def test_registers_come_first(laptop, count):
     assert len(flat) == len({*asked, *ids[:4]})
 
 
+async def test_batches_are_merged_to_be_applied(laptop, monkeypatch):
+    """Merging changes neither bodies nor their order, only how many come at once; paths are joined."""
+    monkeypatch.setattr(transfer, "APPLY_BYTES", 1_200_000)
+    apart = [batch async for batch in transfer.read(laptop.local.desk, [], [(START, END)])]
+    before = [(g.path, body) for batch in apart for g in batch.groups for body in g.bodies]
+    merged = [batch async for batch in transfer.merged(transfer.read(laptop.local.desk, [], [(START, END)]))]
+    assert [(g.path, body) for batch in merged for g in batch.groups for body in g.bodies] == before
+    assert (len(apart), len(merged)) == (3, 2)
+    for batch in merged:
+        paths = [group.path for group in batch.groups]
+        assert len(paths) == len(set(paths))
+
+
 async def test_nothing_makes_no_batch(laptop):
     """Ids that are no members and empty spans give nothing at all."""
     flat, sizes = await collected(laptop, [bytes(32)], [(Bound(1), Bound(2))])
