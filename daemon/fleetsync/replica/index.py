@@ -30,14 +30,14 @@ IN_JOURNAL = -1
 """The offset of an entry whose body is kept in the journal."""
 
 PAGE = 1024
-"""Entries per page of `between`."""
+"""Entries per page of `between` and `pages_of_path`."""
 
 EPOCH_SIZE = 8
 
-WAITING = 50_000
-"""New members that a long transaction keeps outside their blocks at most: about 10 MB."""
+WAITING = 20_000
+"""New members that a long transaction keeps outside their blocks at most: about 4 MB."""
 
-_BATCH = 500  # parameters per SELECT; SQLite takes at least 999
+_BATCH = 512  # parameters per SELECT; SQLite takes at least 999
 _CACHE_KIB = 4096
 
 _SCHEMA = """
@@ -307,6 +307,14 @@ class Index:
         query = f"SELECT {_ITEM} FROM items WHERE path = ? ORDER BY offset, arrival"
         return [self._entry(row) for row in self._rows(query, (self._numbers.get(path),))]
 
+    def pages_of_path(self, path: str) -> Iterator[list[Entry]]:
+        """The members of a path in the order in which they arrived, in pages of up to 1024."""
+        query = f"SELECT {_ITEM} FROM items WHERE path = ? AND arrival > ? ORDER BY arrival LIMIT {PAGE}"
+        after = 0
+        while rows := self._rows(query, (self._numbers.get(path), after)):
+            after = rows[-1][0]
+            yield [self._entry(row) for row in rows]
+
     def has_path(self, path: str) -> bool:
         """Whether any member is of that path; ids are hashes of path and line, so else none is known."""
         number = self._numbers.get(path)
@@ -429,10 +437,14 @@ class Index:
         return FileState(self._texts[path], _unsigned(device), _unsigned(inode), *rest)
 
     def _rows_in(self, query: str, values: Sequence[Any]) -> Iterator[Row]:
-        """The rows of `query … IN (values)`, asked for in batches."""
+        """The rows of `query … IN (values)`, asked for in batches whose sizes are powers of two: every
+        other size would be a statement of its own, to be prepared and kept.
+        """
         for at in range(0, len(values), _BATCH):
-            batch = values[at : at + _BATCH]
-            yield from self._rows(f"{query} IN ({', '.join('?' * len(batch))})", batch)
+            batch = list(values[at : at + _BATCH])
+            size = 1 << (len(batch) - 1).bit_length()
+            batch += batch[-1:] * (size - len(batch))
+            yield from self._rows(f"{query} IN ({', '.join('?' * size)})", batch)
 
     def _rows(self, query: str, values: Sequence[Any] = ()) -> list[Row]:
         with _errors_converted():

@@ -27,8 +27,10 @@ from fleetsync.replica.index import IN_JOURNAL, Entry, FileState, Index
 from fleetsync.replica.journal import Append, Journal
 from fleetsync.replica.layout import Look, look_of
 
-CHUNK = 4 << 20
-"""Bytes read at a time; a line is at most 1 MiB, so every chunk holds a line's end."""
+CHUNK = 5 << 18
+"""Bytes read at a time at most; a line is at most 1 MiB, so every chunk holds a line's end."""
+PORTION = 1 << 18
+"""Bytes read at a time where lines are short: what is known of each costs more memory than the line."""
 HOLD = 1 << 20
 """Bytes written at most while the log's lock is held."""
 
@@ -143,7 +145,9 @@ class Logs:
         self._torn.discard(path)
         position, lines, malformed, collisions = state.size, state.lines, state.malformed, state.collisions
         while True:
-            data = files.read_span(fd, position, CHUNK)
+            data = files.read_span(fd, position, PORTION)
+            if len(data) == PORTION and b"\n" not in data:
+                data = files.read_span(fd, position, CHUNK)
             whole = self._whole_lines(data, path, row, last=position + len(data) >= look.size)
             if not whole:
                 break

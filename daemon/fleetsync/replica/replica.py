@@ -59,6 +59,8 @@ from fleetsync.replica.versions import Change, Clock, Member, Versions
 
 MANY = 3
 """More files than this that go back to superseded values at once are a restored home."""
+LINES_AT_ONCE = 4096
+"""Of one log: what is known of a line while it is applied costs several times its bytes."""
 _HOME_SEEN = "home-seen"
 
 
@@ -338,7 +340,10 @@ class Replica:
             return [Verdict(Outcome.REFUSED, error.message)] * len(group.bodies)
         if row.kind is Kind.REGISTER:
             return self._apply_versions(root, path, group.bodies, origin)
-        verdicts = self._lines.take(root, path, row, group, origin)
+        verdicts: list[Verdict] = []
+        for at in range(0, len(group.bodies), LINES_AT_ONCE):
+            some = Group(path, group.bodies[at : at + LINES_AT_ONCE])
+            verdicts += self._lines.take(root, path, row, some, origin)
         if any(verdict.outcome is Outcome.NEW for verdict in verdicts):
             self._revive(root, path, row.manifest)
         return verdicts

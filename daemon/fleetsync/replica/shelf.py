@@ -19,7 +19,6 @@ from fleetsync.replica.layout import Home
 from fleetsync.replica.logs import Logs
 
 PAGE_BYTES = 1 << 20
-_PAGE_ENTRIES = 4096
 
 
 class Shelf:
@@ -38,7 +37,8 @@ class Shelf:
     def between(self, lower: Bound, upper: Bound) -> Iterator[list[Item]]:
         """See `Storage.between`."""
         for entries in self._entry_pages(lower, upper):
-            yield from _cut(self._items(entries))
+            for portion in _cut(entries):
+                yield self._items(portion)
 
     def arrivals(self, after: int, limit_bytes: int) -> list[Arrival]:
         """See `Storage.arrivals`."""
@@ -46,12 +46,13 @@ class Shelf:
         size = 0
         while size < limit_bytes:
             entries = self._index.arrivals(after, 256)
-            items = {item.key.id: item for item in self._items(entries)}
-            for entry in entries:
-                item = items.get(entry.key.id)
-                if item is not None and size < limit_bytes:
-                    found.append(Arrival(entry.arrival, entry.origin, item))
-                    size += len(item.body)
+            for portion in _cut(entries):
+                items = {} if size >= limit_bytes else {x.key.id: x for x in self._items(portion)}
+                for entry in portion:
+                    item = items.get(entry.key.id)
+                    if item is not None and size < limit_bytes:
+                        found.append(Arrival(entry.arrival, entry.origin, item))
+                        size += len(item.body)
             if len(entries) < 256:
                 break
             after = entries[-1].arrival
@@ -62,7 +63,7 @@ class Shelf:
         if (lower, upper) == (START, END):
             paths = sorted(self._index.counts_by_path(), key=lambda path: (is_log(path), path))
             for path in paths:
-                yield from _pages(self._index.of_path(path))
+                yield from self._index.pages_of_path(path)
             return
         for of_logs in (False, True):
             for page in self._index.between(lower, upper):
@@ -97,21 +98,15 @@ def is_log(path: str) -> bool:
     return row is not None and row.kind is Kind.LOG
 
 
-def _pages(entries: list[Entry]) -> Iterator[list[Entry]]:
-    """Portions small enough to read their bodies at once."""
-    for start in range(0, len(entries), _PAGE_ENTRIES):
-        yield entries[start : start + _PAGE_ENTRIES]
-
-
-def _cut(items: list[Item]) -> Iterator[list[Item]]:
-    """Pages of at most `PAGE_BYTES` of bodies, at least one item each."""
-    page: list[Item] = []
+def _cut(entries: list[Entry]) -> Iterator[list[Entry]]:
+    """Portions with at most `PAGE_BYTES` of bodies, at least one entry each: known before they are read."""
+    page: list[Entry] = []
     size = 0
-    for item in items:
-        if page and size + len(item.body) > PAGE_BYTES:
+    for entry in entries:
+        if page and size + entry.length > PAGE_BYTES:
             yield page
             page, size = [], 0
-        page.append(item)
-        size += len(item.body)
+        page.append(entry)
+        size += entry.length
     if page:
         yield page

@@ -25,7 +25,7 @@ T = TypeVar("T")
 Cut = tuple[Bound, Bound]
 """All members with lower ≤ key < upper."""
 
-APPLY_BYTES = 3 << 20
+APPLY_BYTES = 3 << 19
 """Bodies applied at once when there are so many; as many again are read ahead meanwhile."""
 PAGE_IDS = 256
 """Bodies read by id at a time; each may have 1 MiB."""
