@@ -28,7 +28,9 @@ _CANONICAL = re.compile(
 _SPACE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _WS = f"[{_SPACE}]*"
 _RELAXED = re.compile(
-    rf"{_WS}(?P<year>[+-]0*[0-9]{{1,7}}|[0-9]{{1,4}})"  # more digits than 7 are out of range anyway
+    # Leading zeros stay outside: Python reads no integer of more than 4,300 digits. More than 7 others
+    # are out of range anyway.
+    rf"{_WS}(?:(?P<era>[+-])0*(?P<far>[0-9]{{1,7}})|(?P<year>[0-9]{{1,4}}))"
     rf"{_WS}-{_WS}(?P<month>[0-9]{{1,2}}){_WS}-{_WS}(?P<day>[0-9]{{1,2}})[Tt ]{_WS}(?P<hour>[0-9]{{1,2}})"
     rf"{_WS}:{_WS}(?P<minute>[0-9]{{1,2}}){_WS}:{_WS}(?P<second>[0-9]{{1,2}})(?:\.(?P<fraction>[0-9]+))?{_WS}"
     rf"(?:[Zz]|[Uu][Tt][Cc]|(?P<sign>[+\-\u2212])(?P<oh>[0-9]{{2}})[:{_SPACE}]*(?P<om>[0-9]{{2}})){_WS}"
@@ -157,7 +159,8 @@ def _parse_relaxed(text: str) -> Timestamp:
     found = _RELAXED.fullmatch(text)
     if found is None:
         raise MalformedRecord(f"{text[:80]!r} is not a time")
-    year, month, day = int(found["year"]), int(found["month"]), int(found["day"])
+    year = int(found["year"] or found["era"] + found["far"])
+    month, day = int(found["month"]), int(found["day"])
     hour, minute, second = int(found["hour"]), int(found["minute"]), int(found["second"])
     offset = _offset(found["sign"], found["oh"], found["om"])
     if not _is_date(year, month, day) or hour > 23 or minute > 59 or second > 60 or offset is None:

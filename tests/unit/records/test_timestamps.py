@@ -90,3 +90,12 @@ def test_thousands_of_digits_do_no_harm(text: str) -> None:
         assert timestamps.parse(text).nanos == 999_999_999
     except MalformedRecord:
         assert text.startswith("+")
+
+
+def test_thousands_of_zeros_before_a_year_do_no_harm() -> None:
+    """A signed year may have any number of leading zeros: it is the same year, or none of the calendar."""
+    padded = "+" + "0" * 5000
+    assert timestamps.parse(f"{padded}2024-01-01T00:00:00Z") == timestamps.parse("2024-01-01T00:00:00Z")
+    assert timestamps.parse(f"{padded}-01-01T00:00:00Z") == timestamps.parse("+0-01-01T00:00:00Z")
+    with pytest.raises(MalformedRecord):
+        timestamps.parse(f"{padded}12345678-01-01T00:00:00Z")
