@@ -156,6 +156,13 @@ class Unreachable(PeerError):
     next_step = "check that it is awake and on a network that this device can reach"
 
 
+class NetworkForbidden(Unreachable):
+    """The system keeps fleetsync away from the local network."""
+
+    code = "network-forbidden"
+    next_step = "allow fleetsync under System Settings → Privacy & Security → Local Network, then restart it"
+
+
 class NotTrusted(PeerError):
     """The other device does not trust this one, or is not trusted by it."""
 

@@ -39,6 +39,8 @@ def peer_document(device: str, name: str, **changes: Any) -> Document:
         "clock_offset_seconds": 0.0,
         "stale": False,
         "error": None,
+        "error_code": None,
+        "error_next": None,
         **changes,
     }
 

@@ -13,6 +13,7 @@ import pytest
 from fleetsync.errors import (
     DishonestPeer,
     MalformedMessage,
+    NetworkForbidden,
     NotTrusted,
     PeerInTrouble,
     ProtocolMismatch,
@@ -23,7 +24,7 @@ from fleetsync.errors import (
 from fleetsync.ports import Group, Outcome
 from fleetsync.records.names import DeviceId
 from fleetsync.wire.client import agree
-from fleetsync.wire.dialing import LOCAL_NETWORK_HINT, _explain
+from fleetsync.wire.dialing import _explain
 from fleetsync.wire.listener import Limits
 from fleetsync.wire.messages import MAX_SPANS, MAX_WANTED, Batch, Heartbeat, RosterOffer, Span, Want
 from fleetsync.wire.sockets import Address
@@ -268,7 +269,9 @@ async def test_an_address_that_cannot_be_one_is_a_failure_like_any_other(tmp_pat
 def test_a_refusal_by_macos_is_told_from_a_missing_route():
     """No route within milliseconds on macOS is the Local Network setting; elsewhere, or later, it is not."""
     failures = {Address("10.0.0.5", 8473): OSError(errno.EHOSTUNREACH, "No route to host")}
-    assert _explain("p", failures, 0.004, "darwin").next == LOCAL_NETWORK_HINT
+    blocked = _explain("p", failures, 0.004, "darwin")
+    assert isinstance(blocked, NetworkForbidden)
+    assert "Privacy & Security → Local Network" in blocked.next
     assert _explain("p", failures, 3.0, "darwin").next == Unreachable.next_step
     assert _explain("p", failures, 0.004, "linux").next == Unreachable.next_step
 

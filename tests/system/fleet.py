@@ -100,6 +100,7 @@ class Laptop:
         self.config = self.root / "config.toml"
         self.listen = listen
         self.device = ""
+        self.launcher = [COMMAND]
         self.process: subprocess.Popen[bytes] | None = None
         self.root.mkdir()
         self.home.mkdir()
@@ -127,10 +128,10 @@ class Laptop:
     # --- the daemon ------------------------------------------------------------------------------------
 
     def spawn(self, **options: Any) -> subprocess.Popen[bytes]:
-        """Begin to start the daemon; `options` are those of `Popen`."""
+        """Begin to start the daemon by `launcher`; `options` are those of `Popen`."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [COMMAND, "run"], env=self.environ, stdin=subprocess.DEVNULL, stderr=log, **options
+                [*self.launcher, "run"], env=self.environ, stdin=subprocess.DEVNULL, stderr=log, **options
             )
         return self.process
 

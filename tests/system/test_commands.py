@@ -32,7 +32,7 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 PEER = {
     "id", "name", "addresses", "state", "direction", "converged", "last_converged_at", "items_local",
     "items_remote", "fingerprint_local", "fingerprint_remote", "lag_seconds", "clock_offset_seconds",
-    "stale", "error",
+    "stale", "error", "error_code", "error_next",
 }  # fmt: skip
 STATUS = {"device", "home", "peers", "parked", "held", "refused", "malformed", "collisions", "alerts"}
 

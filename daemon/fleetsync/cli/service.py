@@ -35,7 +35,7 @@ def install(session: Session) -> None:
     _show(session, managed.install(service_launch(session)))
     advice = managed.advice()
     if advice is not None and not session.json:
-        output.remark(advice)
+        output.remark(f"to keep it running while you are logged out: {advice}")
 
 
 @service.command(example="fleetsync service uninstall")

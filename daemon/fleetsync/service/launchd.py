@@ -11,8 +11,19 @@ import plistlib
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from xml.parsers.expat import ExpatError
 
-from fleetsync.service.manager import Completed, Launch, Runner, ServiceState, demand, write_unit
+from fleetsync.service.manager import (
+    Completed,
+    Launch,
+    Runner,
+    ServiceState,
+    demand,
+    out_of_date,
+    unit_text,
+    write_unit,
+)
 
 LABEL = "run.mur.fleetsync"
 PLIST = f"{LABEL}.plist"
@@ -36,6 +47,11 @@ def render(launch: Launch, log_file: Path) -> bytes:
         "Umask": 0o077,
     }
     return plistlib.dumps({key: value for key, value in agent.items() if value != {}}, sort_keys=False)
+
+
+def _settled(agent: dict[str, Any]) -> dict[str, Any]:
+    """The entries that do not depend on where and how it was installed."""
+    return {key: value for key, value in agent.items() if key != "EnvironmentVariables"}
 
 
 class Launchd:
@@ -81,6 +97,16 @@ class Launchd:
             enabled=installed and disabled.code == 0 and not off,
             active="state = running" in self._print().output,
         )
+
+    def stale(self) -> str | None:
+        """Compares all but the entries that depend on where and how it was installed."""
+        try:
+            agent = plistlib.loads(unit_text(self._path).encode())
+            command = str(agent["ProgramArguments"][0])
+        except (plistlib.InvalidFileException, ExpatError, ValueError, LookupError, TypeError):
+            return "cannot be read"
+        today = plistlib.loads(render(Launch(Path(command)), self._log_file))
+        return out_of_date(command, rewritten=_settled(agent) != _settled(today))
 
     def advice(self) -> str | None:
         """None: an agent belongs to the login session, and macOS has no way to outlive it."""

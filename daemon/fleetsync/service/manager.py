@@ -67,8 +67,11 @@ class Manager(Protocol):
     def state(self) -> ServiceState:
         """What is there now; never raises for what is not."""
 
+    def stale(self) -> str | None:
+        """What is out of date about the unit that stands there; None if nothing is."""
+
     def advice(self) -> str | None:
-        """A command the person may want to run afterwards, with its reason; None if there is none."""
+        """The command that keeps the service running while nobody is logged in; None if none is needed."""
 
 
 def run_command(command: Sequence[str]) -> Completed:
@@ -93,6 +96,21 @@ def write_unit(path: Path, text: bytes) -> bool:
     # Resolved, because the folder may be a link into a person's collection of dotfiles.
     files.replace_private(path.parent.resolve() / path.name, text)
     return True
+
+
+def unit_text(path: Path) -> str:
+    """The unit as it stands. Raises `StorageFailed`."""
+    with files.storage_errors(path):
+        return path.read_text(encoding="utf-8", errors="replace")
+
+
+def out_of_date(command: str, *, rewritten: bool) -> str | None:
+    """What `Manager.stale` says of a unit that starts `command` and may differ from what is written today."""
+    if rewritten:
+        return "was written by another version"
+    if not Path(command).exists():
+        return f"starts {command}, which is not there any more"
+    return None
 
 
 def demand(run: Runner, command: Sequence[str]) -> str:

@@ -9,10 +9,20 @@ are not there. Implements DESIGN §10, "Known traps" of docs/decisions.md.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from fleetsync.errors import ServiceFailed
-from fleetsync.service.manager import TOO_LATE, Launch, Runner, ServiceState, demand, write_unit
+from fleetsync.service.manager import (
+    TOO_LATE,
+    Launch,
+    Runner,
+    ServiceState,
+    demand,
+    out_of_date,
+    unit_text,
+    write_unit,
+)
 
 UNIT = "fleetsync.service"
 _JOURNAL = f"see why with `journalctl --user --unit {UNIT}`"
@@ -81,6 +91,18 @@ def _quote(text: str) -> str:
     return f'"{escaped}"'
 
 
+def _started(unit: str) -> str:
+    """The path that `_command` wrote."""
+    found = re.search(r'^ExecStart="?(?P<word>.+?)"? run$', unit, re.MULTILINE)
+    word = re.sub(r"\\(.)", r"\1", found["word"]) if found else ""
+    return re.sub(r"^%h", str(Path.home()), word).replace("%%", "%")
+
+
+def _settled(unit: str) -> list[str]:
+    """The lines of a unit that do not depend on where and how it was installed."""
+    return [line for line in unit.splitlines() if not line.startswith(("ExecStart=", "Environment="))]
+
+
 class Systemd:
     """The user's systemd. `directory` is where units live, usually ~/.config/systemd/user."""
 
@@ -116,12 +138,18 @@ class Systemd:
             active=self._asks("is-active", UNIT),
         )
 
+    def stale(self) -> str | None:
+        """Compares all but the lines that depend on where and how it was installed."""
+        text = unit_text(self._path)
+        rewritten = _settled(text) != _settled(render(Launch(Path("fleetsync"))))
+        return out_of_date(_started(text), rewritten=rewritten)
+
     def advice(self) -> str | None:
         """How to keep the service running while nobody is logged in; None if it already does."""
         shown = self._run(["loginctl", "show-user", self._user, "--property=Linger", "--value"])
         if shown.output.strip() == "yes":
             return None
-        return f"to keep it running while you are logged out: loginctl enable-linger {self._user}"
+        return f"loginctl enable-linger {self._user}"
 
     def _start(self, how: str) -> None:
         """Start it and wait until it is ready; a first start that takes longer goes on by itself."""

@@ -91,6 +91,8 @@ def peer_document(peer: PeerView, local: Head, addresses: Sequence[str], now: fl
         "clock_offset_seconds": peer.clock_offset,
         "stale": peer.stale(now),
         "error": str(peer.error) if peer.error else None,
+        "error_code": peer.error.code if peer.error else None,
+        "error_next": peer.error.next if peer.error else None,
     }
 
 

@@ -26,17 +26,13 @@ from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSAttribute, TLSStream
 
 from fleetsync.devices.roster import device_of
-from fleetsync.errors import NotTrusted, PeerError, Unreachable
+from fleetsync.errors import NetworkForbidden, NotTrusted, PeerError, Unreachable
 from fleetsync.records.names import DeviceId
 from fleetsync.wire.sockets import Address, tune
 
 STAGGER_SECONDS = 0.25
 BLOCKED_WITHIN_SECONDS = 0.1
 """No route to a host of the own network, known so soon, is macOS refusing rather than the network."""
-
-LOCAL_NETWORK_HINT = (
-    "allow fleetsync under System Settings → Privacy & Security → Local Network, then restart it"
-)
 
 
 class Traffic:
@@ -157,7 +153,7 @@ def _explain(name: str, failures: Mapping[Address, Exception], seconds: float, p
         return NotTrusted(f"{name} was not found; {text}")
     no_route = any(getattr(error, "errno", None) == errno.EHOSTUNREACH for error in causes.values())
     if platform == "darwin" and no_route and seconds < BLOCKED_WITHIN_SECONDS:
-        return Unreachable(f"{name} cannot be reached; {text}", next_step=LOCAL_NETWORK_HINT)
+        return NetworkForbidden(f"{name} cannot be reached; {text}")
     return Unreachable(f"{name} cannot be reached; {text}")
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import stat
+import sys
 from pathlib import Path
 
 import pytest
 
-from fleetsync.cli.checks import CHECKS, filesystem_kind
+from fleetsync.cli.checks import CHECKS, device, home
+from fleetsync.cli.checks.home import filesystem_kind
+from fleetsync.errors import ProtocolMismatch, Unreachable
+from fleetsync.service.manager import Launch
+from fleetsync.service.systemd import render
 from tests.fakes.daemon import FakeDaemon
 from tests.unit.cli.conftest import Person, event
 
@@ -41,7 +47,7 @@ def test_when_all_is_well_every_check_is_ok_and_needs_nothing(person: Person, he
     """Exit code 0, and no next step anywhere."""
     person.skill("deploy", event(1))
     found = findings(person)
-    assert list(found) == [*CHECKS, "service"]
+    assert list(found) == [*CHECKS]
     assert [name for name, check in found.items() if not check["ok"] or check["next"]] == []
 
 
@@ -139,6 +145,100 @@ def test_a_service_whose_unit_is_from_another_version_is_found(person: Person) -
     unit.write_text("[Service]\nExecStart=/old/fleetsync run\n", encoding="utf-8")
     found = findings(person)["service"]
     assert (found["ok"], found["next"]) == (False, "fleetsync service install")
+
+
+@pytest.fixture
+def systemd(person: Person, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The folder of a systemctl that says yes and a loginctl that says `linger`; a service is installed."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name, script in {"systemctl": "exit 0", "loginctl": f"cat {tools}/linger"}.items():
+        (tools / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tools / name).chmod(0o755)
+    (tools / "linger").write_text("no\n")
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    monkeypatch.setattr(sys, "platform", "linux")
+    unit = person.home.parent / ".config/systemd/user/fleetsync.service"
+    unit.parent.mkdir(parents=True)
+    unit.write_text(render(Launch(tools / "systemctl")))
+    return tools
+
+
+def test_a_service_that_ends_at_logout_is_found(person: Person, systemd: Path) -> None:
+    """Linger off: the next step is the command that switches it on; with it on there is nothing to say."""
+    found = findings(person)
+    assert found["service"]["ok"]
+    assert (found["linger"]["ok"], "enable-linger" in str(found["linger"]["next"])) == (False, True)
+    (systemd / "linger").write_text("yes\n")
+    assert findings(person)["linger"]["ok"]
+
+
+def test_a_service_whose_command_has_gone_is_found(person: Person, systemd: Path) -> None:
+    """An upgrade that moved the command leaves a unit that starts nothing."""
+    (systemd / "systemctl").rename(systemd / "systemctl.old")
+    found = findings(person)["service"]
+    assert (found["ok"], found["next"]) == (False, "fleetsync service install")
+    assert "not there any more" in str(found["detail"])
+
+
+def test_a_home_on_a_network_share_is_found(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events and locks of a share do not reach the other machines that use it."""
+    monkeypatch.setattr(home, "_mounts", lambda: [("/", "ext4"), (str(person.home), "nfs4")])
+    found = findings(person)["filesystem"]
+    assert not found["ok"]
+    assert "network share (nfs4)" in str(found["detail"])
+    assert "local disk" in str(found["next"])
+
+
+def test_files_of_another_user_in_the_state_directory_are_found(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `sudo fleetsync …` leaves behind: named, with the chown to type."""
+    (person.state_dir / "history").mkdir(parents=True)
+    (person.state_dir / "history/1").touch()
+    assert findings(person)["state-files"]["ok"]
+    me = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: me + 1)
+    found = findings(person)["state-files"]
+    assert not found["ok"]
+    assert str(person.state_dir / "history/1") in str(found["detail"])
+    assert "chown -R" in str(found["next"])
+
+
+def test_too_few_watches_are_found(person: Person, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The limit is compared with the directories of home, and the next step is the sysctl to type."""
+    limit = tmp_path / "max_user_watches"
+    limit.write_text("3\n")
+    monkeypatch.setattr(device, "INOTIFY", limit)
+    monkeypatch.setattr(sys, "platform", "linux")
+    person.skill("deploy", event(1))
+    found = findings(person)["watches"]
+    assert not found["ok"]
+    assert "sysctl fs.inotify.max_user_watches=" in str(found["next"])
+
+
+def test_a_peer_that_is_refused_is_told_with_the_step_of_its_error(
+    person: Person, healthy: FakeDaemon
+) -> None:
+    """An old version, a clone, macOS's privacy setting: no sleep explains it, so it is not passed over."""
+    error = ProtocolMismatch("office speaks protocol versions 9 to 9, this device 1 to 1")
+    healthy.known[0].update(error=str(error), error_code=error.code, error_next=error.next)
+    found = findings(person)["peers"]
+    assert (found["ok"], found["next"]) == (False, "upgrade the older of the two")
+    assert "office speaks protocol versions 9" in str(found["detail"])
+    asleep = Unreachable("office cannot be reached")
+    healthy.known[0].update(error=str(asleep), error_code=asleep.code, error_next=asleep.next)
+    assert findings(person)["peers"]["ok"]
+
+
+def test_a_peer_that_is_on_but_does_not_listen_is_found(person: Person, healthy: FakeDaemon) -> None:
+    """Doctor knocks at the addresses of peers that are not connected."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        free = taken.getsockname()[1]
+        healthy.known[0].update(state="offline", addresses=[f"127.0.0.1:{free}"])
+        assert findings(person)["reachability"]["ok"]
+    found = findings(person)["reachability"]
+    assert (found["ok"], found["next"]) == (False, "run `fleetsync doctor` on office")
 
 
 def test_the_kind_of_filesystem_is_the_innermost_mount(tmp_path: Path) -> None:

@@ -99,6 +99,20 @@ def test_uninstall_leaves_nothing_and_can_be_repeated(bench: Bench) -> None:
     assert bench.session.loaded == {}
 
 
+def test_agent_is_stale_when_its_command_has_gone_or_its_text_is_old(bench: Bench, tmp_path: Path) -> None:
+    """What was inherited may differ; what the version decides may not; the command must be there."""
+    command = tmp_path / "fleetsync"
+    command.touch()
+    bench.launchd.install(Launch(command, {"MUR_HOME": "/h"}))
+    assert bench.launchd.stale() is None
+    command.unlink()
+    assert str(command) in str(bench.launchd.stale())
+    bench.agent.write_bytes(bench.agent.read_bytes().replace(b"Standard", b"Background"))
+    assert bench.launchd.stale() == "was written by another version"
+    bench.agent.write_bytes(b"<plist>")
+    assert bench.launchd.stale() == "cannot be read"
+
+
 def test_there_is_no_advice(bench: Bench) -> None:
     """On macOS there is nothing to offer afterwards."""
     assert bench.launchd.advice() is None

@@ -130,10 +130,27 @@ def test_failed_start_is_told_with_the_journal(bench: Bench) -> None:
     assert "journalctl --user --unit fleetsync.service" in caught.value.next
 
 
+@pytest.mark.parametrize("name", ["fleetsync", 'a "b" \\ c 100%'])
+def test_unit_is_stale_when_its_command_has_gone(bench: Bench, tmp_path: Path, name: str) -> None:
+    """A unit that starts what an upgrade removed is told, whatever the path looks like."""
+    command = tmp_path / name
+    command.touch()
+    bench.systemd.install(Launch(command, {"MUR_HOME": "/h"}))
+    assert bench.systemd.stale() is None
+    command.unlink()
+    assert str(command) in str(bench.systemd.stale())
+
+
+def test_unit_of_another_version_is_stale(bench: Bench) -> None:
+    """What was inherited may differ; what the version decides may not."""
+    bench.systemd.install(Launch(Path(__file__)))
+    bench.unit.write_text(bench.unit.read_text().replace("WatchdogSec=60", "WatchdogSec=61"))
+    assert bench.systemd.stale() == "was written by another version"
+
+
 def test_advice_offers_linger_only_where_it_is_off(bench: Bench) -> None:
     """Lingering is offered as a command, never switched on."""
-    assert bench.systemd.advice() is not None
-    assert "loginctl enable-linger u" in str(bench.systemd.advice())
+    assert bench.systemd.advice() == "loginctl enable-linger u"
     bench.manager.linger = "yes"
     assert bench.systemd.advice() is None
     assert not any("enable-linger" in call for call in bench.manager.calls)
