@@ -16,7 +16,9 @@ from typing import Annotated, Any, Literal, Self
 
 import msgspec
 
+from fleetsync import datasets
 from fleetsync.errors import BrokenConfig
+from fleetsync.selection import Selection, name_fits, require_glob, require_skill_glob
 
 MAX_PORT = 65_535
 
@@ -59,6 +61,39 @@ class OptionalAddress(Address):
         return super().__new__(cls, text) if text else str.__new__(cls)
 
 
+class Glob(str):
+    """A glob for paths under home, checked when it is made (raises `ValueError`)."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        """The glob in this text."""
+        return super().__new__(cls, require_glob(text))
+
+
+class SkillGlob(str):
+    """The name of a skill, or a glob for some, checked when it is made (raises `ValueError`)."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        """The name in this text."""
+        return super().__new__(cls, require_skill_glob(text))
+
+
+class DatasetGlob(str):
+    """The name of a dataset, or a glob for some; raises `ValueError` if no dataset is called so."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        """The name in this text."""
+        names = [row.name for row in datasets.DATASETS]
+        if not any(name_fits(text, name) for name in names):
+            raise ValueError(f"{text[:80]!r} is not a dataset: there are {', '.join(names)}")
+        return super().__new__(cls, text)
+
+
 # --- the file: one class per section -------------------------------------------------------------
 
 
@@ -88,12 +123,27 @@ class Log(Section, frozen=True):
 
 
 class Sync(Section, frozen=True):
-    """`[sync]`: how soon things happen, in seconds."""
+    """`[sync]`: how soon things happen, in seconds, and what this device carries."""
 
     push: Annotated[float, msgspec.Meta(ge=0.01, le=60)] = 0.25
     sweep: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 60.0
     exchange: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 300.0
     stale: Annotated[float, msgspec.Meta(ge=60, le=31_536_000)] = 86_400.0
+    datasets: Annotated[tuple[DatasetGlob, ...], msgspec.Meta(min_length=1, max_length=100)] = (
+        DatasetGlob("*"),
+    )
+    include: Annotated[tuple[Glob, ...], msgspec.Meta(min_length=1, max_length=100)] = (Glob("**"),)
+    exclude: Annotated[tuple[Glob, ...], msgspec.Meta(max_length=100)] = ()
+    private: Annotated[tuple[SkillGlob, ...], msgspec.Meta(max_length=1000)] = ()
+
+    def selection(self) -> Selection:
+        """What this device carries: of the chosen datasets what is included and not excluded."""
+        included = [] if "**" in self.include else ["**", *(f"!{glob}" for glob in self.include)]
+        left_out = [row.glob for row in datasets.DATASETS if not self._chosen(row.name)]
+        return Selection((*included, *left_out, *self.exclude), tuple(self.private))
+
+    def _chosen(self, dataset: str) -> bool:
+        return any(name_fits(glob, dataset) for glob in self.datasets)
 
 
 class Clock(Section, frozen=True):
@@ -172,9 +222,9 @@ def read(path: Path) -> Config:
 
 
 def _from_text(kind: type, value: Any) -> Any:
-    if isinstance(value, str) and issubclass(kind, Address):
+    if isinstance(value, str) and issubclass(kind, (Address, Glob, SkillGlob, DatasetGlob)):
         return kind(value)
-    raise ValueError(f"{str(value)[:80]!r} is not HOST:PORT")
+    raise ValueError(f"{str(value)[:80]!r} is not text")
 
 
 def _explain(text: str, name: str, message: str) -> str:
@@ -195,8 +245,8 @@ def _split(pattern: str, message: str) -> tuple[str, str]:
 
 
 def _quoted(message: str) -> str:
-    """The value that a message of `Address` quotes: it finds the line inside `[peers]`."""
-    match = re.match(r"'(.*)' is not HOST:PORT", message)
+    """The value that a message of `Address` or a glob quotes: it finds the line inside a list."""
+    match = re.match(r"'(.*?)' is not ", message)
     return match[1] if match else ""
 
 
@@ -210,18 +260,20 @@ def find_line(text: str, path: tuple[str, ...], value: str = "") -> int | None:
     With a `value`, a line inside the table that holds it comes first.
     """
     table: tuple[str, ...] = ()
-    fallback = None
+    here: tuple[str, ...] = ()
+    fallback, found = None, here
     for number, line in enumerate(text.splitlines(), start=1):
-        if header := _HEADER.match(line):
-            table = _parts(header[1])
-        key = _KEY.match(line)
-        here = table + _parts(key[1]) if key and not header else table
+        header, key = _HEADER.match(line), _KEY.match(line)
+        if header:
+            here = table = _parts(header[1])
+        elif key:
+            here = table + _parts(key[1])
         if here == path and not value:
             return number
         if value and any(f"{q}{value}{q}" in line for q in "\"'") and here[: len(path)] == path:
             return number
-        if fallback is None and here and here == path[: len(here)]:
-            fallback = number
+        if here == path[: len(here)] and len(here) > len(found):
+            fallback, found = number, here
     return fallback
 
 

@@ -95,6 +95,11 @@ class Dataset:
     """Register: applying a peer's value resets the counters in the `stats.json` beside it."""
     regex: re.Pattern[str] = field(init=False, compare=False)
 
+    @property
+    def glob(self) -> str:
+        """A glob that fits every path of this row (`selection.py`)."""
+        return re.sub(r"<\w+>", "*", self.pattern)
+
     def __post_init__(self) -> None:
         """Compile the pattern: `<skill>` stands for a legal skill name, and so on."""
         parts = re.split(r"<(\w+)>", self.pattern)

@@ -158,6 +158,21 @@ def test_peers_have_addresses() -> None:
         ('[device]\nname = "l"\nlisten = "x"', "c, line 3, device.listen: 'x' is not HOST:PORT"),
         ("[history]\nkeep = 1.5", "c, line 2, history.keep: expected int, got float"),
         ('[pair]\nlisten = "q"', "c, line 2, pair.listen: 'q' is not HOST:PORT"),
+        (
+            '[sync]\nexclude = [\n  "a/b",\n  "a//b",\n]',
+            "c, line 4, sync.exclude: 'a//b' is not a glob: it is relative",
+        ),
+        (
+            '[sync]\n\ninclude = ["[ab]"]',
+            "c, line 3, sync.include: '[ab]' is not a glob: '[' has no meaning in it",
+        ),
+        ('[sync]\nprivate = ["A b"]', "c, line 2, sync.private: 'A b' is not a skill's name; * and ? may"),
+        (
+            '[sync]\ndatasets = ["skill"]',
+            "c, line 2, sync.datasets: 'skill' is not a dataset: there are skill-",
+        ),
+        ("[sync]\ndatasets = []", "c, line 2, sync.datasets: expected array of length >= 1"),
+        ("[sync]\nexclude = [3]", "c, line 2, sync.exclude: '3' is not text"),
         ('[peers]\nhat = ["h:1"]\ndesk = [\n  "d:1",\n  "h",\n]', "c, line 5, peers: 'h' is not HOST:PORT"),
         ("[log\n", "c, line 1: Expected ']' at the end of a table declaration"),
         ("[log]\n\nlevel = ", "c, line 3: Invalid value"),
@@ -168,7 +183,29 @@ def test_a_broken_file_is_explained(text: str, told: str) -> None:
     """Every fault names file, line and key."""
     with pytest.raises(BrokenConfig) as caught:
         decode(text, "c")
-    assert caught.value.message == told
+    assert caught.value.message.startswith(told)
+
+
+def test_what_a_device_carries() -> None:
+    """Of the chosen datasets what is included and not excluded; a private skill whatever is included."""
+    assert Config().sync.selection().is_everything
+    text = """[sync]
+    datasets = ["skill-*", "channel-manifest"]
+    include = ["skills/a*", "channels"]
+    exclude = ["skills/ab"]
+    private = ["ax"]
+    """
+    chosen = decode(text, "c").sync.selection()
+    assert chosen.carries("skills/aa/events.jsonl")
+    assert chosen.carries("channels/main/channel.yaml")
+    for path in (
+        "channels/main/events.jsonl",  # of another dataset
+        "skills/bb/events.jsonl",  # not included
+        "skills/ab/events.jsonl",  # excluded
+        "skills/ax/events.jsonl",  # private
+        "agents/bob/skills/aa/skill.yaml",  # of another dataset
+    ):
+        assert not chosen.carries(path)
 
 
 def test_text_that_is_not_utf8_is_explained(tmp_path: Path) -> None:
