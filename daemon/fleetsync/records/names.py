@@ -40,6 +40,14 @@ def require_name(kind: str, text: str) -> str:
     return text
 
 
+def folded(path: str) -> str:
+    """What the spellings of a path have in common on a filesystem that ignores case.
+
+    Paths are ASCII (`parse_path`), where case folding is lower case and nothing is left to normalise.
+    """
+    return path.casefold()
+
+
 def parse_path(text: str) -> ReplicaPath:
     """A relative POSIX path with plain components, at most 512 bytes; raises `IllegalName`.
 

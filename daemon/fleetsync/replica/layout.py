@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 from fleetsync import datasets
 from fleetsync.datasets import Dataset, Kind
-from fleetsync.errors import HomeMissing
+from fleetsync.errors import FleetsyncError, HomeMissing
 from fleetsync.files import Folder
-from fleetsync.records.names import NAME_RULES
+from fleetsync.records.names import NAME_RULES, folded
 
 STAGING = ".fleetsync/staging"
 """Under home, because a rename must not cross filesystems; never synced, swept at start."""
@@ -114,6 +114,42 @@ def _rule(part: str) -> re.Pattern[str]:
     """What a directory may be called at this place of a pattern."""
     placeholder = part.strip("<>")
     return NAME_RULES[placeholder] if part != placeholder else re.compile(re.escape(placeholder))
+
+
+def is_spelled_so(root: Folder, path: str) -> bool:
+    """Whether every directory of the path stands under home by exactly this name: a filesystem that
+    ignores case finds it by another one too.
+    """
+    *directories, _ = path.split("/")
+    above = ""
+    for name in directories:
+        try:
+            with root.enter(above) as folder:
+                if name not in folder.names():
+                    return False
+        except (FileNotFoundError, FleetsyncError):
+            return False
+        above = f"{above}{name}/"
+    return True
+
+
+def respell(root: Folder, directory: str) -> None:
+    """Give a directory this spelling of its last name, if it stands there by another one that the
+    filesystem takes for the same.
+    """
+    above, _, name = directory.rpartition("/")
+    try:
+        parent = root.enter(above)
+    except (FileNotFoundError, FleetsyncError):
+        return
+    with parent:
+        names = parent.names()
+        if name in names or parent.status(name) is None:
+            return
+        for other in names:
+            if folded(other) == folded(name):
+                parent.rename_to(other, parent, name)
+                parent.sync()
 
 
 def _directories(root: Folder, parts: tuple[str, ...], above: str = "") -> Iterator[str]:

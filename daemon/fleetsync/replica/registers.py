@@ -93,7 +93,7 @@ class Registers:
         target, file = self.target(path), self._files.get(path)
         if target is None or (file is None and target.value is None):
             return False
-        return file is None or file.digest != target.digest
+        return (file is None or file.digest != target.digest) and self.place_of(path) is None
 
     def present(self) -> list[str]:
         """The paths whose file was there when last seen or written."""
@@ -118,6 +118,52 @@ class Registers:
     def note_gone(self, path: str) -> None:
         """The file is gone, and that is how it should be."""
         self._remember(path, GONE_DIGEST, None)
+
+    # --- two spellings of one path (SEMANTICS §1.5) -------------------------------------------------
+
+    def place_of(self, path: str) -> str | None:
+        """The smaller spelling of one of its directories below which something is alive: only that one
+        is applied.
+        """
+        rivals = self.versions.spellings.before(path)
+        return next((spelling for spelling, rival in rivals if self._is_alive(rival)), None)
+
+    def misplaced(self) -> list[str]:
+        """The paths that are alive and not applied because of their spelling."""
+        several = self.versions.spellings.several()
+        return [path for path in several if self._is_alive(path) and self.place_of(path) is not None]
+
+    def outspelled(self) -> list[str]:
+        """Those of them whose file stands in home all the same."""
+        return [path for path in self.misplaced() if self._files.get(path, _NEVER).digest != GONE_DIGEST]
+
+    def _is_alive(self, path: str) -> bool:
+        target = self.target(path)
+        return target is not None and target.value is not None
+
+    def put_aside(self, root: Folder, path: str) -> Change:
+        """Take the file out of home: its version stays a member, its bytes are in history.
+
+        It leaves by a rename that the journal knows of, as in a swap: what another program wrote until
+        then, or writes into the file that it still holds open, becomes a version. Raises
+        `FileNotFoundError`.
+        """
+        token = self._token()
+        folder, name = root.parent_of(path)
+        with folder, root.enter(STAGING, create=True) as staging:
+            before = _read(folder, name)[0]
+            if len(before) > LIMIT:
+                return NOTHING
+            replaced = hashlib.sha256(before).digest()
+            self._journal.begin_swap(Swap(token, path, GONE_DIGEST, replaced, self._clock.now()))
+            folder.rename_to(name, staging, token)
+            folder.sync()
+            staging.sync()
+            put_aside = staging.read(token, LIMIT + 1)
+        self.note_gone(path)
+        self._history.keep(path, put_aside, Why.REPLACED, None, None)
+        unchanged = hashlib.sha256(put_aside).digest() == replaced
+        return NOTHING if unchanged else self._rescue(path, put_aside, None)
 
     # --- noticing local edits ---------------------------------------------------------------------
 
@@ -193,7 +239,7 @@ class Registers:
         change = NOTHING
         for _ in range(_ATTEMPTS):
             target = self.target(path)
-            if target is None or target.value is None:
+            if target is None or target.value is None or self.place_of(path) is not None:
                 return Applied(change, None)
             file = self._files.get(path)
             if file is not None and file.digest == target.digest:
@@ -277,11 +323,11 @@ class Registers:
             return None
         return self._rescue(path, swapped_out, target.version)
 
-    def _rescue(self, path: str, raw: bytes, replaced_by: Version) -> Change:
-        """Bytes that somebody wrote while we replaced the file: a version of their own, made in
-        knowledge of what stood there before, not of what we put in place.
+    def _rescue(self, path: str, raw: bytes, replaced_by: Version | None) -> Change:
+        """Bytes that somebody wrote while we replaced the file, or put it aside: a version of their own,
+        made in knowledge of what stood there before, not of what we put in place.
         """
-        others = [v for v in self.versions.ripe(path) if v.dot != replaced_by.dot]
+        others = [v for v in self.versions.ripe(path) if replaced_by is None or v.dot != replaced_by.dot]
         return self.versions.mint_edit(path, _value(path, raw), others, None)
 
     def _keep(self, path: str, raw: bytes, replaced_by: Version | None) -> None:
@@ -362,6 +408,10 @@ class Registers:
             self._journal.finish_swap(swap.staged)  # the exchange never happened
             return
         target = self.target(swap.path)
+        if swap.version == GONE_DIGEST:  # it was put aside
+            self.note_gone(swap.path)
+            self._history.keep(swap.path, staged, Why.REPLACED, None, None)
+            return
         self._remember(swap.path, swap.version if target is None else target.digest, None)
         self._keep(swap.path, staged, self.versions.current(swap.path))
 
@@ -381,7 +431,7 @@ class Registers:
             current = self.versions.current(swap.path)
             self._keep(swap.path, staged, current)
             if current is not None and not self._already_rescued(swap.path, staged):
-                change = self._rescue(swap.path, staged, current)
+                change = self._rescue(swap.path, staged, None if swap.version == GONE_DIGEST else current)
         with root.enter(STAGING, create=True) as staging:
             staging.remove(swap.staged)
         self._journal.finish_swap(swap.staged)

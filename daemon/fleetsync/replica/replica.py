@@ -48,7 +48,7 @@ from fleetsync.replica.guard import Cause, Guard, Held
 from fleetsync.replica.history import History, Why
 from fleetsync.replica.index import IN_JOURNAL, Entry, Index
 from fleetsync.replica.journal import HistoryEntry, Journal
-from fleetsync.replica.layout import Home, Seen
+from fleetsync.replica.layout import Home, Look, Seen, is_spelled_so, respell
 from fleetsync.replica.lines import Lines, directory_exists, parked_entry, see
 from fleetsync.replica.logs import Logs
 from fleetsync.replica.registers import REBUILT, Registers
@@ -230,6 +230,7 @@ class Replica:
                 self._sweep(root)
             else:
                 self._look_at(root, paths)
+                self._make_way(root)
         return before != self._state()
 
     def _state(self) -> tuple[int, bytes]:
@@ -265,13 +266,33 @@ class Replica:
         for path in sorted(set(paths), key=is_log):
             row = datasets.find(path)
             if row is not None:
-                look = see(root, path)
+                look = self._see(root, path)
                 if look is not None:
                     self._scan_quietly(root, Seen(path, row, look))
                 elif row.kind is Kind.LOG and _is_damage(root, path):
                     self._logs.gone(path)
             elif path.rpartition("/")[2] == STATS:
                 self._lines.recount_one(root, datasets.sibling(path, "events.jsonl"))
+
+    def _see(self, root: Folder, path: str) -> Look | None:
+        """The look of a file, if it is there under this very spelling."""
+        if self._versions.spellings.is_spelled_twice(path) and not is_spelled_so(root, path):
+            return None
+        return see(root, path)
+
+    def _make_way(self, root: Folder) -> None:
+        """Of two spellings of one path the smaller stands in home, the other is parked."""
+        for path in self._registers.outspelled():
+            spelling = self._registers.place_of(path)
+            try:
+                self._follow(self._registers.put_aside(root, path))
+            except FileNotFoundError:
+                self._registers.note_gone(path)
+            except StorageFailed as error:  # told by `condition`, and tried again
+                self._troubles[path] = f"{path}: {error}"
+                continue
+            if spelling is not None:
+                respell(root, spelling)
 
     def _scan_quietly(self, root: Folder, seen: Seen) -> None:
         """One file's trouble is told by `condition`; it never keeps the others from being read."""
@@ -362,6 +383,7 @@ class Replica:
                 verdict = Verdict(Outcome.REFUSED, error.message)
             verdicts.append(verdict)
         if any(verdict.outcome is Outcome.NEW for verdict in verdicts):
+            self._make_way(root)
             self._bring(root, path)
         return verdicts
 
@@ -414,6 +436,7 @@ class Replica:
         """Do what could not be done before: files, parked lines, counts, directories to take away."""
         for member in self._versions.held_by_our_clock():
             self._mint_anew(member)
+        self._make_way(root)
         for path in self._registers.unapplied():
             with suppress(StorageFailed):  # told by `condition`; it never keeps the others from being brought
                 self._bring(root, path)
@@ -483,7 +506,8 @@ class Replica:
         if not chosen:
             raise NotFound(f"history has nothing of {path}", next_step="run `fleetsync history`")
         with self._home.open() as root, self._indexing():
-            for entry, value in chosen:
+            for entry, raw in chosen:
+                value = datasets.require(entry.path)[1].value_of(raw)  # history has whole files too
                 unit = entry.path.rpartition("/")[0]
                 if not directory_exists(root, unit):
                     self._units.give_back(root, unit)
@@ -518,14 +542,19 @@ class Replica:
     def condition(self) -> Condition:
         """See `Storage.condition`."""
         alerts = self._alerts()
+        misplaced = self._registers.misplaced()
         return Condition(
             self._home_state(alerts),
-            parked=self._lines.parked(),
+            parked=self._lines.parked() + len(misplaced),
             held=len(self._versions.held()),
             refused=self._refused + self._lines.refused + len(self._registers.oversize),
             malformed=self._logs.malformed(),
             collisions=self._lines.collisions(),
-            alerts=[*alerts, *(_held_alert(member) for member in self._versions.held())],
+            alerts=[
+                *alerts,
+                *(_held_alert(member) for member in self._versions.held()),
+                *(_spelling_alert(path, self._registers.place_of(path)) for path in misplaced),
+            ],
         )
 
     def _home_state(self, alerts: Sequence[Alert]) -> HomeState:
@@ -568,6 +597,12 @@ def _held_alert(member: Member) -> Alert:
     when = timestamps.at(stamp.hybrid * 1000).canonical
     detail = f"{path} of {stamp.device[:7]} is stamped {when}, further ahead of this clock than is allowed"
     return Alert("held", "A version from the future is held.", detail, "set the clock of that device right")
+
+
+def _spelling_alert(path: str, spelling: str | None) -> Alert:
+    """A path that differs from another one in upper and lower case alone."""
+    detail = f"{path} is parked: on some disks it would be the same file as below {spelling}"
+    return Alert("spelled-twice", "Two names differ in case alone.", detail, "rename one of the two")
 
 
 _ASKED = {

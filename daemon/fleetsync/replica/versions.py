@@ -15,6 +15,7 @@ from fleetsync.merge.register import Dot, Floor, Stamp, Version
 from fleetsync.ports import HELD, Key, Outcome, Verdict
 from fleetsync.records.names import DeviceId
 from fleetsync.replica.journal import Journal, StoredVersion
+from fleetsync.replica.spellings import Spellings
 
 _HYBRID, _NUMBER = "hybrid-clock", "highest-number"
 MAX_LISTED = 8192
@@ -72,6 +73,7 @@ class Versions:
         self._members: dict[str, list[Member]] = {}
         for stored in journal.versions():
             self._members.setdefault(stored.path, []).append(Member(stored, register.decode(stored.body)))
+        self.spellings = Spellings(self._members)
 
     # --- the set --------------------------------------------------------------------------------
 
@@ -129,6 +131,8 @@ class Versions:
                 self._observe(observed)
             self._journal.add_version(member.stored, [m.stored.id for m in covered])
             self._journal.note_superseded(path, [m.version.stamp.digest for m in covered])
+        if path not in self._members:
+            self.spellings.add(path)
         kept = [m for m in self.members(path) if m not in covered]
         self._members[path] = [*kept, member]
         return Change([member], covered)
