@@ -19,7 +19,7 @@ raise SystemExit(main())
 
 def _finding(laptop: Laptop, name: str) -> Document:
     [found] = [check for check in laptop.ask("doctor", code=1)["checks"] if check["name"] == name]
-    return found
+    return dict(found)
 
 
 def test_a_peer_of_an_incompatible_version(fleet: Fleet) -> None:

@@ -1,0 +1,1 @@
+"""Today's devices understand those of earlier versions: pinned transcripts, and real older daemons."""
