@@ -20,7 +20,7 @@ from fleetsync.cli import stage
 from fleetsync.cli.control import Control
 from fleetsync.cli.demo import Report
 from fleetsync.cli.demo import pair as demo_pair
-from fleetsync.wire.sockets import Address, parse_address
+from fleetsync.records.addresses import Address, parse_address
 
 NAMES = "desk", "travel"
 START_SECONDS = 600.0

@@ -9,7 +9,7 @@ import anyio
 from anyio.abc import ByteStream, SocketAttribute, SocketStream
 from anyio.from_thread import start_blocking_portal
 
-from fleetsync.wire.sockets import Address
+from fleetsync.records.addresses import Address
 
 
 class CountingProxy:

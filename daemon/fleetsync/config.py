@@ -17,41 +17,28 @@ from typing import Annotated, Any, Literal, Self
 import msgspec
 
 from fleetsync import datasets
-from fleetsync.errors import BrokenConfig
+from fleetsync.errors import BrokenConfig, UserError
+from fleetsync.records.addresses import parse_address
 from fleetsync.selection import Selection, name_fits, require_glob, require_skill_glob
-
-MAX_PORT = 65_535
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
 
 
-class Address(str):
-    """`HOST:PORT` or `[V6]:PORT`, checked when it is made (raises `ValueError`); the port is 0 … 65535."""
+class AddressText(str):
+    """What `parse_address` takes, checked when it is made (raises `ValueError`)."""
 
     __slots__ = ()
 
-    _FORM = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([^\s:\[\]/@]+)):(\d{1,5})")
-
     def __new__(cls, text: str) -> Self:
         """The address in this text."""
-        match = cls._FORM.fullmatch(text)
-        if match is None or int(match[3]) > MAX_PORT:
-            raise ValueError(f"{text[:80]!r} is not HOST:PORT")
-        return super().__new__(cls, text)
-
-    @property
-    def host(self) -> str:
-        """The name or number, an IPv6 address without its brackets."""
-        return self.rpartition(":")[0].strip("[]")
-
-    @property
-    def port(self) -> int:
-        """The port; 0 means a free one."""
-        return int(self.rpartition(":")[2])
+        try:
+            return super().__new__(cls, str(parse_address(text)))
+        except UserError as error:
+            raise ValueError(error.message) from error
 
 
-class OptionalAddress(Address):
+class OptionalAddressText(AddressText):
     """An address, or empty text where none is chosen."""
 
     __slots__ = ()
@@ -105,13 +92,13 @@ class Device(Section, frozen=True):
     """`[device]`: how this device appears to others."""
 
     name: Annotated[str, msgspec.Meta(max_length=64)] = ""  # empty: the short host name
-    listen: Address = Address("[::]:8473")
+    listen: AddressText = AddressText("[::]:8473")
 
 
 class Pair(Section, frozen=True):
     """`[pair]`: where a code is taken while one is offered."""
 
-    listen: OptionalAddress = OptionalAddress("")  # empty: the host of [device] listen, a free port
+    listen: OptionalAddressText = OptionalAddressText("")  # empty: the host of [device] listen, a free port
 
 
 class Log(Section, frozen=True):
@@ -191,7 +178,7 @@ class Config(Section, frozen=True):
     store: Store = Store()
     experience: Experience = Experience()
     audit: Audit = Audit()
-    peers: dict[str, list[Address]] = {}
+    peers: dict[str, list[AddressText]] = {}
 
 
 # --- reading it ------------------------------------------------------------------------------------
@@ -222,7 +209,7 @@ def read(path: Path) -> Config:
 
 
 def _from_text(kind: type, value: Any) -> Any:
-    if isinstance(value, str) and issubclass(kind, (Address, Glob, SkillGlob, DatasetGlob)):
+    if isinstance(value, str) and issubclass(kind, (AddressText, Glob, SkillGlob, DatasetGlob)):
         return kind(value)
     raise ValueError(f"{str(value)[:80]!r} is not text")
 
@@ -245,7 +232,7 @@ def _split(pattern: str, message: str) -> tuple[str, str]:
 
 
 def _quoted(message: str) -> str:
-    """The value that a message of `Address` or a glob quotes: it finds the line inside a list."""
+    """The value that a message of `AddressText` or a glob quotes: it finds the line inside a list."""
     match = re.match(r"'(.*?)' is not ", message)
     return match[1] if match else ""
 
@@ -375,8 +362,8 @@ def _override(config: Config, flags: Flags, environ: Mapping[str, str]) -> Confi
     return replace(config, log=log)
 
 
-def _listen(source: str, text: str) -> Address:
+def _listen(source: str, text: str) -> AddressText:
     try:
-        return Address(text)
+        return AddressText(text)
     except ValueError as error:
         raise BrokenConfig(f"{source}: {error}") from error

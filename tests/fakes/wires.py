@@ -14,11 +14,11 @@ from anyio.abc import ByteStream
 from anyio.streams.tls import TLSStream
 
 from fleetsync.devices.identity import Identity
+from fleetsync.records.addresses import Address
 from fleetsync.wire import tls
 from fleetsync.wire.client import Deadlines, HttpPeer
 from fleetsync.wire.listener import Limits, Listener
 from fleetsync.wire.server import Patience, application
-from fleetsync.wire.sockets import Address
 from tests.fakes.devices import make_device
 from tests.fakes.peer import FakePeer
 

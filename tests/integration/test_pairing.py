@@ -17,8 +17,8 @@ from fleetsync.devices.pairing import Joiner, Party
 from fleetsync.devices.trust import Fleet
 from fleetsync.devices.words import WORDS
 from fleetsync.errors import MalformedMessage, PairingFailed, Unreachable, Unresponsive, UserError
+from fleetsync.records.addresses import Address
 from fleetsync.wire.pairing import Limits, Offering, join, offer
-from fleetsync.wire.sockets import Address
 
 LOOPBACK = Address("127.0.0.1", 0)
 QUICK = Limits(conversation=0.3)

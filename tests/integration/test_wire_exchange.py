@@ -22,12 +22,12 @@ from fleetsync.errors import (
     Unreachable,
 )
 from fleetsync.ports import Group, Outcome
+from fleetsync.records.addresses import Address
 from fleetsync.records.names import DeviceId
 from fleetsync.wire.client import agree
 from fleetsync.wire.dialing import _explain
 from fleetsync.wire.listener import Limits
 from fleetsync.wire.messages import MAX_SPANS, MAX_WANTED, Batch, Heartbeat, RosterOffer, Span, Want
-from fleetsync.wire.sockets import Address
 from tests.fakes.devices import make_device
 from tests.fakes.peer import HEAD, FakePeer, hello_of, line, one_line_batch
 from tests.fakes.waiting import eventually

@@ -10,10 +10,10 @@ import anyio
 import pytest
 
 from fleetsync.errors import NotTrusted, Unreachable
+from fleetsync.records.addresses import Address
 from fleetsync.wire import tls
 from fleetsync.wire.listener import Limits
 from fleetsync.wire.messages import Heartbeat
-from fleetsync.wire.sockets import Address
 from tests.fakes.devices import make_device
 from tests.fakes.peer import HEAD
 from tests.fakes.waiting import eventually

@@ -28,13 +28,13 @@ from fleetsync.devices.seal import signer
 from fleetsync.merge import reconcile, register
 from fleetsync.merge.register import Dot, Stamp, Version
 from fleetsync.ports import END, START, Group, Head, Item
+from fleetsync.records.addresses import Address, parse_address
 from fleetsync.records.names import DeviceId
 from fleetsync.stores.memory import MemoryHome, MemoryStorage
 from fleetsync.wire import pairing
 from fleetsync.wire.listener import Listener
 from fleetsync.wire.messages import Batch, Frame, Heartbeat, Hello, Receipt, RosterOffer, Want
 from fleetsync.wire.server import application
-from fleetsync.wire.sockets import Address, parse_address
 from tests.fakes.devices import make_device
 from tests.fakes.peer import hello_of
 from tests.fakes.wires import Talk, impostor

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetsync.config import Address, Config, Flags, Settings, decode, read
+from fleetsync.config import AddressText, Config, Flags, Settings, decode, read
 from fleetsync.errors import BrokenConfig
 
 PERSON = {"HOME": "/home/u"}
@@ -22,30 +22,6 @@ def _load(
 
 
 # --- addresses -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "host", "port"),
-    [
-        ("[::]:8473", "::", 8473),
-        ("127.0.0.1:0", "127.0.0.1", 0),
-        ("desk.local:65535", "desk.local", 65535),
-        ("[fe80::1%eth0]:1", "fe80::1%eth0", 1),
-    ],
-)
-def test_address_has_host_and_port(text: str, host: str, port: int) -> None:
-    """An address gives its host without brackets, and its port."""
-    address = Address(text)
-    assert (address.host, address.port, str(address)) == (host, port, text)
-
-
-@pytest.mark.parametrize(
-    "text", ["", "desk", "desk:", ":1", "::1:80", "[::1]", "desk:65536", "a b:1", "u@h:1", "h:+1"]
-)
-def test_what_is_no_address_is_refused(text: str) -> None:
-    """Text that is not HOST:PORT never becomes an address."""
-    with pytest.raises(ValueError, match="is not HOST:PORT"):
-        Address(text)
 
 
 # --- where things are ----------------------------------------------------------------------------
@@ -142,7 +118,7 @@ def test_bad_flags_and_variables_are_named() -> None:
 def test_peers_have_addresses() -> None:
     """`[peers]` maps a device to addresses that are already checked."""
     assert decode('[peers]\ndesk = ["d:1", "[::1]:2"]', "c").peers == {
-        "desk": [Address("d:1"), Address("[::1]:2")]
+        "desk": [AddressText("d:1"), AddressText("[::1]:2")]
     }
 
 

@@ -47,7 +47,6 @@ from fleetsync.sync.status import Device
 from fleetsync.sync.tempo import Tempo
 from fleetsync.web.daemon import Document, Paired
 from fleetsync.web.documents import history_document
-from fleetsync.wire import sockets
 from fleetsync.wire.client import HttpPeer
 from fleetsync.wire.listener import Listener
 from fleetsync.wire.peer import Peer
@@ -92,7 +91,7 @@ class House:
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Open the port, read home, begin with every peer; `started` once all of it serves."""
-        await self._listener.start(sockets.parse_address(self.settings.config.device.listen))
+        await self._listener.start(parse_address(self.settings.config.device.listen))
         self._roster = FleetRoster(
             self._fleet, self._name(), self._listener.addresses[0].port, self._trust_changed
         )
@@ -356,8 +355,8 @@ def _chronicle(settings: Settings, device: DeviceId) -> Chronicle | None:
     return Chronicle(settings.home, device)
 
 
-def _dialable(texts: Iterable[str]) -> Iterator[sockets.Address]:
+def _dialable(texts: Iterable[str]) -> Iterator[Address]:
     """The addresses among them; a peer's roster may hold anything."""
     for text in texts:
         with suppress(UserError):
-            yield sockets.parse_address(text)
+            yield parse_address(text)

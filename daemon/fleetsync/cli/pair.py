@@ -19,8 +19,8 @@ from fleetsync.cli.session import Session
 if TYPE_CHECKING:
     from fleetsync.devices.identity import Identity
     from fleetsync.devices.pairing import Paired, Party
+    from fleetsync.records.addresses import Address
     from fleetsync.wire.pairing import Offering
-    from fleetsync.wire.sockets import Address
 
 ANY_INTERFACE = ("::", "0.0.0.0")  # noqa: S104  (compared with, never bound here)
 ELSEWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
@@ -54,8 +54,8 @@ def _take(session: Session, here: dict[str, Any], code: str, at: str | None) -> 
     import anyio
 
     from fleetsync.devices.words import parse_code
+    from fleetsync.records.addresses import parse_address
     from fleetsync.wire.pairing import join
-    from fleetsync.wire.sockets import parse_address
 
     parse_code(code)  # a slip of the finger is told before anybody is called
     if at is None:
@@ -93,7 +93,7 @@ def _party(session: Session, here: dict[str, Any]) -> tuple[Identity, Party]:
     from fleetsync.devices.seal import signer
     from fleetsync.devices.trust import Fleet
     from fleetsync.errors import DaemonNotRunning
-    from fleetsync.wire.sockets import parse_address
+    from fleetsync.records.addresses import parse_address
 
     state_dir = session.state_path()
     identity = load_identity(state_dir)
@@ -107,7 +107,7 @@ def _party(session: Session, here: dict[str, Any]) -> tuple[Identity, Party]:
 
 def _pairing_address(session: Session, here: dict[str, Any]) -> Address:
     """`[pair] listen`, else a free port beside the daemon's."""
-    from fleetsync.wire.sockets import Address, parse_address
+    from fleetsync.records.addresses import Address, parse_address
 
     chosen = session.settings().config.pair.listen
     return parse_address(chosen) if chosen else Address(parse_address(here["listen"]).host, 0)
@@ -118,8 +118,8 @@ def _pairing_address(session: Session, here: dict[str, Any]) -> Address:
 
 def _show_offer(session: Session, offered: Offering) -> None:
     from fleetsync.cli import output
+    from fleetsync.records.addresses import Address
     from fleetsync.web.documents import time_text
-    from fleetsync.wire.sockets import Address
 
     where = Address(shown_host(offered.addresses[0].host), offered.addresses[0].port)
     if session.json:

@@ -35,6 +35,7 @@ from fleetsync.errors import (  # noqa: E402
     Unreachable,
     Unresponsive,
 )
+from fleetsync.records.addresses import Address  # noqa: E402
 from fleetsync.records.names import DeviceId  # noqa: E402
 from fleetsync.wire import codec, tls  # noqa: E402
 from fleetsync.wire.dialing import Dialer, HungUp, Traffic  # noqa: E402
@@ -52,7 +53,6 @@ from fleetsync.wire.messages import (  # noqa: E402
     RosterOffer,
     Want,
 )
-from fleetsync.wire.sockets import Address  # noqa: E402
 from fleetsync.wire.statuses import error_of  # noqa: E402
 
 MAX_CONNECTIONS = 8

@@ -27,8 +27,9 @@ from anyio.streams.tls import TLSAttribute, TLSStream
 
 from fleetsync.devices.roster import device_of
 from fleetsync.errors import NetworkForbidden, NotTrusted, PeerError, Unreachable
+from fleetsync.records.addresses import Address
 from fleetsync.records.names import DeviceId
-from fleetsync.wire.sockets import Address, tune
+from fleetsync.wire.sockets import tune
 
 STAGGER_SECONDS = 0.25
 BLOCKED_WITHIN_SECONDS = 0.1

@@ -23,9 +23,10 @@ from uvicorn.server import ServerState
 
 from fleetsync.devices.identity import Identity
 from fleetsync.devices.roster import device_of
+from fleetsync.records.addresses import Address
 from fleetsync.records.names import DeviceId
 from fleetsync.wire import tls
-from fleetsync.wire.sockets import Acceptor, Address, Greet, bind
+from fleetsync.wire.sockets import Acceptor, Greet, bind
 
 logger = logging.getLogger(__name__)
 

@@ -36,8 +36,9 @@ from fleetsync.errors import (
     Unreachable,
     Unresponsive,
 )
+from fleetsync.records.addresses import Address
 from fleetsync.wire.messages import Refusal
-from fleetsync.wire.sockets import Acceptor, Address, bind
+from fleetsync.wire.sockets import Acceptor, bind
 from fleetsync.wire.statuses import error_of, status_of
 
 BEGIN, CONFIRM, FINISH = "/v1/pair/begin", "/v1/pair/confirm", "/v1/pair/finish"

@@ -1,4 +1,4 @@
-"""Addresses, listening sockets, and accepting connections without ever stopping.
+"""Listening sockets, and accepting connections without ever stopping.
 
 Knows nothing of TLS, HTTP or devices. Rule of the file: whoever can reach the port can send anything,
 so unfinished greetings are few, the oldest gives way, and neither an exhausted system nor an error in
@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple
 
-from fleetsync.errors import UserError
+from fleetsync.records.addresses import Address
 
 logger = logging.getLogger(__name__)
 
@@ -26,26 +24,6 @@ PAUSE_SECONDS = 1.0
 DEAD_AFTER_SECONDS = 90
 
 Greet = Callable[[socket.socket], Awaitable[None]]
-
-_ADDRESS = re.compile(r"(?:\[(?P<six>[^\[\]]+)\]|(?P<host>[^\[\]:\s]+)):(?P<port>\d{1,5})")
-
-
-class Address(NamedTuple):
-    """Where a device listens: a host name or an IP address without brackets, and a port."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-def parse_address(text: str) -> Address:
-    """`host:port`, IPv6 in brackets, port 0 … 65535. Raises `UserError`."""
-    found = _ADDRESS.fullmatch(text.strip())
-    if found is None or int(found["port"]) > 65535:
-        raise UserError(f"{text[:80]!r} is not an address; write HOST:PORT, or [IPv6]:PORT")
-    return Address(found["six"] or found["host"], int(found["port"]))
 
 
 async def bind(listen: Address) -> list[socket.socket]:

@@ -11,7 +11,7 @@ import pytest
 
 from fleetsync.cli.checks import knocking
 from fleetsync.cli.checks.knocking import knock, knock_everywhere
-from fleetsync.wire.sockets import Address
+from fleetsync.records.addresses import Address
 
 SOMEWHERE = Address("192.0.2.7", 8473)
 

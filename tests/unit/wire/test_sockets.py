@@ -11,34 +11,10 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from fleetsync.errors import UserError
+from fleetsync.records.addresses import Address
 from fleetsync.wire import sockets
-from fleetsync.wire.sockets import Acceptor, Address, bind, close_all, parse_address, tune
+from fleetsync.wire.sockets import Acceptor, bind, close_all, tune
 from tests.fakes.waiting import eventually
-
-
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ("localhost:8473", Address("localhost", 8473)),
-        ("192.168.1.5:0", Address("192.168.1.5", 0)),
-        ("[::]:8473", Address("::", 8473)),
-        (" [fe80::1%en0]:1 ", Address("fe80::1%en0", 1)),
-    ],
-)
-def test_addresses_are_read_and_written_alike(text, address):
-    """`host:port`, with brackets around IPv6, is read, and `str` gives it back."""
-    assert parse_address(text) == address
-    assert str(address) == text.strip()
-
-
-@pytest.mark.parametrize(
-    "text", ["", "host", "host:", ":80", "::1:80", "[::1]", "[::1]80", "h:65536", "h:-1", "a b:1"]
-)
-def test_anything_else_is_refused_with_an_example(text):
-    """An address that could be read in two ways is not guessed at."""
-    with pytest.raises(UserError, match="HOST:PORT"):
-        parse_address(text)
 
 
 async def test_both_families_are_served_on_one_port():

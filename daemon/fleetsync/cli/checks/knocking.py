@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from fleetsync.errors import UserError
-from fleetsync.wire.sockets import Address, parse_address
+from fleetsync.records.addresses import Address, parse_address
 
 CONNECT_SECONDS = 2.0
 NEIGHBOUR_SECONDS = 9.0

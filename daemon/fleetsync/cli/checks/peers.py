@@ -10,6 +10,8 @@ from typing import Any
 
 from fleetsync.cli.checks.knocking import Verdict, knock_everywhere
 from fleetsync.cli.checks.scene import UNKNOWN, Finding, Scene, bad, fine
+from fleetsync.errors import UserError
+from fleetsync.records.addresses import parse_address
 
 PASSING = {"unreachable", "unresponsive", "paused"}  # codes of errors that a sleeping laptop explains
 
@@ -75,15 +77,13 @@ def clock(scene: Scene) -> Finding:
 
 def port(scene: Scene) -> Finding:
     """Peers can reach the port that this device listens on."""
-    from fleetsync.config import Address
-
     if scene.status is None:
         return UNKNOWN
     text = scene.status["device"]["listen"]
     try:
-        address = Address(text)
+        address = parse_address(text)
         host = {"::": "::1", "0.0.0.0": "127.0.0.1"}.get(address.host, address.host)  # noqa: S104  (compared only)
         socket.create_connection((host, address.port), timeout=2).close()
-    except (OSError, ValueError) as error:
+    except (OSError, UserError) as error:
         return bad(f"{text}: {error}", "see `[device] listen` and the firewall; then restart the daemon")
     return fine(f"{text} answers")
