@@ -57,12 +57,16 @@ def pieces(line: bytes) -> list[Piece]:
     """
     text = line.decode(errors="surrogateescape")
     found: list[Piece] = []
-    end = 0
-    for start, stop in _objects(text):
-        found += _cut(text, end, start, whole=False)
-        found += _cut(text, start, stop, whole=True)
+    end, at = 0, 0  # the same place in characters and in bytes
+    for start, stop in [*_objects(text), (len(text), len(text))]:
+        for begin, finish, whole in ((end, start, False), (start, stop, True)):
+            body = text[begin:finish].encode(errors="surrogateescape")
+            dropped, trimmed = trim(body)
+            if trimmed:
+                found.append(Piece(at + dropped, trimmed, whole))
+            at += len(body)
         end = stop
-    return found + _cut(text, end, len(text), whole=False)
+    return found
 
 
 def trim(line: bytes) -> tuple[int, bytes]:
@@ -88,12 +92,3 @@ def _objects(text: str) -> Iterator[tuple[int, int]]:
 def _opening(text: str, start: int) -> int | None:
     found = _OPENING.search(text, start)
     return found.start() if found else None
-
-
-def _cut(text: str, start: int, end: int, *, whole: bool) -> list[Piece]:
-    dropped, body = trim(_encode(text[start:end]))
-    return [Piece(len(_encode(text[:start])) + dropped, body, whole)] if body else []
-
-
-def _encode(text: str) -> bytes:
-    return text.encode(errors="surrogateescape")

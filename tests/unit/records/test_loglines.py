@@ -61,3 +61,12 @@ def test_a_hostile_line_costs_no_more_than_its_length(hostile: bytes) -> None:
     began = time.monotonic()
     assert not any(p.whole for p in loglines.pieces(hostile))
     assert time.monotonic() - began < 30
+
+
+def test_a_line_of_many_records_costs_no_more_than_its_length() -> None:
+    """A megabyte of glued records is taken apart within seconds, each of them where it stands."""
+    began = time.monotonic()
+    found = loglines.pieces(b'\xff{"a":1}' * 100_000)
+    assert time.monotonic() - began < 30
+    assert found[-1] == loglines.Piece(799_993, b'{"a":1}', True)
+    assert len(found) == 200_000
