@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 
 import msgspec
 
@@ -18,6 +19,7 @@ from fleetsync.errors import MalformedRecord
 
 GONE_DIGEST = b""
 MAX_VECTOR = 256
+ID_BYTES = 32
 MAX_NUMBER = 2**53 - 1
 """Of numbers and times, µs: the year 2255."""
 
@@ -41,11 +43,16 @@ class Stamp(msgspec.Struct, frozen=True, array_like=True, order=True):
     digest: bytes
 
 
-class Floor(msgspec.Struct, frozen=True, array_like=True):
+class Floor(msgspec.Struct, frozen=True, array_like=True, dict=True):
     """What a deletion had seen of the log beside it: everything up to `ts`, and `above` by id."""
 
     ts: int
     above: list[bytes]
+
+    @cached_property
+    def listed(self) -> frozenset[bytes]:
+        """The same ids, to be asked for each line of a log."""
+        return frozenset(self.above)
 
 
 class Version(msgspec.Struct, frozen=True, array_like=True):
@@ -91,7 +98,14 @@ def decode(body: bytes) -> Version:
         raise MalformedRecord("not a register version: the stamp does not fit the value")
     if covers(version, version) or any(n > version.dot.n for n in version.vector.values()):
         raise MalformedRecord("not a register version: it covers itself, or what came after it")
+    if version.floor is not None and not _is_sound(version.floor):
+        raise MalformedRecord("not a register version: its floor is none")
     return version
+
+
+def _is_sound(floor: Floor) -> bool:
+    """Whether every id in it can be one; how many there are is bounded by the item's size."""
+    return 0 <= floor.ts < 2**64 and all(len(each) == ID_BYTES for each in floor.above)
 
 
 def covers(newer: Version, older: Version) -> bool:
@@ -102,7 +116,10 @@ def covers(newer: Version, older: Version) -> bool:
 def uncovered(versions: Iterable[Version]) -> list[Version]:
     """The versions that no other one covers, highest stamp first: all that the set keeps."""
     known = list(versions)
-    live = [v for v in known if not any(covers(other, v) for other in known)]
+    seen: dict[str, int] = {}  # at once for all: a peer can mint thousands that know nothing of each other
+    for version in known:
+        _join(seen, version.vector)
+    live = [v for v in known if seen.get(v.dot.device, 0) < v.dot.n]
     return sorted(live, key=_rank, reverse=True)
 
 
@@ -128,7 +145,7 @@ def known_vector(versions: Iterable[Version]) -> dict[str, int]:
 
 def is_below(floor: Floor | None, ts: int, identity: bytes) -> bool:
     """Whether a deletion had seen, or outdates, a line with this key: it lives in trash then."""
-    return floor is not None and (ts <= floor.ts or identity in floor.above)
+    return floor is not None and (ts <= floor.ts or identity in floor.listed)
 
 
 def effective_time(updated_at: int | None, hybrid: int, skew: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import msgspec
 import pytest
 
@@ -88,6 +90,8 @@ def test_a_version_survives_its_encoding_with_fields_this_program_does_not_know(
         msgspec.msgpack.encode([["a", 1], {"a": 2**63}, [0, 0, "a", register.digest_of(b"v")], b"v"]),
         msgspec.msgpack.encode([["a", 1], {"b": 2}, [0, 0, "a", register.digest_of(b"v")], b"v"]),
         msgspec.msgpack.encode([["a", 2**53], {}, [0, 0, "a", register.digest_of(b"v")], b"v"]),
+        msgspec.msgpack.encode([["a", 1], {}, [0, 0, "a", b""], None, [-1, []]]),
+        msgspec.msgpack.encode([["a", 1], {}, [0, 0, "a", b""], None, [5, [b""] * 9]]),
     ],
 )
 def test_bytes_that_are_no_consistent_version_are_refused(broken: bytes) -> None:
@@ -102,3 +106,28 @@ def test_a_manifest_time_counts_only_within_the_skew() -> None:
     assert register.effective_time(120, hybrid=90, skew=20) == 90
     assert register.effective_time(None, hybrid=90, skew=20) == 90
     assert register.effective_time(-5, hybrid=90, skew=20) == 0
+
+
+def test_thousands_of_rivals_are_told_apart_at_once() -> None:
+    """A peer can mint as many versions as it likes that know nothing of each other: the time grows with
+    their number and not with its square, and covered ones are still left out.
+    """
+    rivals = [version(f"d{number}", 5) for number in range(20_000)]
+    heir = version("heir", 9, vector={f"d{number}": 5 for number in range(200)}, time=10)
+    began = time.monotonic()
+    live = register.uncovered([*rivals, heir])
+    assert time.monotonic() - began < 10
+    assert len(live) == 19_801
+    assert live[0] == heir
+
+
+def test_a_long_floor_is_asked_at_once() -> None:
+    """A deletion may list as many ids as an item holds, and is held against every line of a log."""
+    ids = [number.to_bytes(32, "big") for number in range(30_000)]
+    floor = Floor(5, ids[::2])
+    began = time.monotonic()
+    below = sum(register.is_below(floor, 6, identity) for identity in ids)
+    assert time.monotonic() - began < 5
+    assert below == 15_000
+    assert register.is_below(floor, 5, bytes(32))
+    assert not register.is_below(None, 5, bytes(32))
