@@ -30,6 +30,7 @@ from fleetsync.devices.notes import PeerNote
 from fleetsync.devices.trust import Fleet
 from fleetsync.errors import BrokenConfig, NotFound, NotTrusted, UserError
 from fleetsync.ports import Alert
+from fleetsync.records.addresses import Address, parse_address
 from fleetsync.records.names import DeviceId, ReplicaPath, require_name
 from fleetsync.replica.replica import Replica
 from fleetsync.replica.watcher import Watcher
