@@ -21,12 +21,14 @@ from fleetsync.records import (
     channel_manifests,
     channels,
     experience_times,
+    keyrings,
     manifests,
     open_items,
     profiles,
     skills,
 )
-from fleetsync.records.names import NAME_RULES, ReplicaPath, parse_path
+from fleetsync.records.channels import ChannelEvent
+from fleetsync.records.names import NAME_RULES, DeviceId, ReplicaPath, parse_path
 
 MAX_BODY = 1 << 20
 """The largest item, bytes: refused at its author and at every receiver alike (SEMANTICS §1.3)."""
@@ -76,6 +78,12 @@ class Dataset:
     """Log: the id of a question that only the device that asked can take an answer to (§7.5)."""
     answers: Callable[[bytes], str | None] = lambda line: None
     """Log: the id of the question that this line answers."""
+    signed: Callable[[bytes], ChannelEvent | None] | None = None
+    """Log: the event on a line that is signed; only set where lines may be (SEMANTICS §7.4)."""
+    published: bool = False
+    """Register: no file of home, but what the device that its path names says of itself."""
+    check: Callable[[bytes], object] = lambda value: None
+    """Register: raises `MalformedRecord` for a value that no correct peer accepts."""
     value_of: Callable[[bytes], bytes] = lambda file: file
     """Register: what of the file travels; raises `MalformedRecord` for a file that does not sync."""
     file_of: Callable[[bytes | None, bytes], bytes] = lambda _file, value: value
@@ -181,6 +189,7 @@ DATASETS: tuple[Dataset, ...] = (
         once=channels.idempotency_key,
         asks=channels.question,
         answers=channels.answer,
+        signed=channels.signed_event,
     ),
     Dataset(
         "channel-manifest",
@@ -194,11 +203,19 @@ DATASETS: tuple[Dataset, ...] = (
         "agent-profile",
         "agents/<agent>/profile.yaml",
         Kind.REGISTER,
+        check=profiles.check_value,
         value_of=profiles.travelling,
         file_of=_profile_file,
         digest=_profile_digest,
     ),
     Dataset("agent-prompt", "agents/<agent>/sys_prompt.md", Kind.REGISTER),
+    Dataset(
+        "agent-keys",
+        "devices/<device>/agent-keys",
+        Kind.REGISTER,
+        published=True,
+        check=keyrings.published,
+    ),
     Dataset(
         "open-items",
         "open-items.jsonl",
@@ -251,11 +268,36 @@ def identify_in(row: Dataset, path: str, body: bytes) -> Key:
     if len(body) > MAX_BODY:
         raise MalformedRecord(f"{path}: an item of {len(body)} bytes is over the limit of {MAX_BODY}")
     if row.identity is None:
-        return Key(_clamped(register.decode(body).stamp.hybrid), _hash(path, body))
+        version = register.decode(body)
+        if row.published:
+            _check_publication(path, version)
+        if version.value is not None:
+            row.check(version.value)
+        return Key(_clamped(version.stamp.hybrid), _hash(path, body))
     if b"\n" in body or b"\r" in body:
         raise MalformedRecord(f"{path}: a line break inside a line")
     identity, micros = row.identity(body)
     return Key(_clamped(micros), _hash(path, identity))
+
+
+def publication(row: Dataset, device: DeviceId) -> ReplicaPath:
+    """The path under which a device publishes its record of this row."""
+    return parse_path(row.pattern.replace("<device>", device))
+
+
+def publisher(path: str) -> DeviceId:
+    """The device that publishes at this path."""
+    return DeviceId(path.split("/")[1])
+
+
+def _check_publication(path: str, version: register.Version) -> None:
+    """A device speaks for itself alone, and what it has said it cannot unsay."""
+    if version.dot.device != publisher(path):
+        raise MalformedRecord(
+            f"{path}: minted by {version.dot.device[:7]}, which may not speak for this device"
+        )
+    if version.value is None:
+        raise MalformedRecord(f"{path}: a record that a device publishes cannot be deleted")
 
 
 def sibling(path: str, name: str) -> ReplicaPath:

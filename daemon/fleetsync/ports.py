@@ -143,7 +143,7 @@ class Alert(msgspec.Struct, frozen=True):
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """What `status` says about home."""
+    """What `status` says about home. `parked_for` counts parked lines by the reason."""
 
     state: HomeState
     parked: int
@@ -152,6 +152,7 @@ class Condition(msgspec.Struct, frozen=True):
     malformed: int
     collisions: int
     alerts: list[Alert]
+    parked_for: dict[str, int] = {}
 
 
 class Storage(Protocol):

@@ -353,6 +353,16 @@ class StorageContract:
         site.storage.settle()
         assert site.read(MANIFEST) == b"from: the future\n"
 
+    def test_a_device_publishes_for_itself_alone(self, site):
+        """What it says of itself is taken in its own name only, has no file, and is never taken back."""
+        path, value = f"devices/{PEER}/agent-keys", b'{"agents":{}}'
+        assert outcomes(give(site.storage, path, version(OTHER, 1, value))) == [Outcome.REFUSED]
+        assert outcomes(give(site.storage, path, version(PEER, 1, b"anything"))) == [Outcome.REFUSED]
+        own = version(PEER, 1, value)
+        assert outcomes(give(site.storage, path, own, origin=OTHER)) == [Outcome.NEW]
+        assert bodies(site.storage, path) == [own]
+        assert site.read(path) == b""
+
     def test_numbers_of_versions_never_repeat(self, site):
         """What peers know of this device's numbers is minted above, also after a restart."""
         site.storage.learn_dot(40)

@@ -11,7 +11,7 @@ from fleetsync import datasets
 from fleetsync.errors import MalformedRecord
 from fleetsync.merge import register
 from fleetsync.merge.register import Dot, Floor, Stamp, Version
-from fleetsync.records import execution, loglines, skills, stats, strictjson, timestamps
+from fleetsync.records import execution, keyrings, loglines, skills, stats, strictjson, timestamps
 from fleetsync.replica import registers
 
 TEXT = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
@@ -168,3 +168,11 @@ def test_every_dataset_has_its_row():
     whole = [row[1] == "the whole body" for row in rows]
     assert whole == [row.kind is datasets.Kind.REGISTER for row in datasets.DATASETS]
     assert f"bodies over {datasets.MAX_BODY:,} bytes" in section("Item ids")
+
+
+def test_the_record_of_published_keys():
+    """The example is what a device with one agent publishes."""
+    [example] = re.findall(r"```json keys\n(.*)\n```", TEXT)
+    [(agent, files)] = keyrings.published(example.encode()).items()
+    assert keyrings.public_files(files.identity.encode(), None) == files
+    assert keyrings.publish({agent: files}) == example.encode()

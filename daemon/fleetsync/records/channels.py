@@ -241,6 +241,14 @@ def _plainly_readable(line: bytes) -> bool:
     return unique and _RFC3339.fullmatch(event.ts.text) is not None
 
 
+def signed_event(line: bytes) -> ChannelEvent | None:
+    """The event on this line if it is signed; None for any other."""
+    if b'sig"' not in line and b"\\u" not in line:
+        return None
+    event = _readable(line)
+    return event if event is not None and event.sig is not None else None
+
+
 # --- approvals ----------------------------------------------------------------------------------------
 
 

@@ -24,12 +24,12 @@ _CHANNEL = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")
 _STREAM = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _DEVICE = re.compile(r"[a-z2-7]{52}")
 
-NAME_RULES = {"skill": _SKILL, "agent": _AGENT, "channel": _CHANNEL, "stream": _STREAM}
+NAME_RULES = {"skill": _SKILL, "agent": _AGENT, "channel": _CHANNEL, "stream": _STREAM, "device": _DEVICE}
 """What each kind of name in a dataset pattern may look like (upstream's own rules, ASCII only)."""
 
 
 def legal_name(kind: str, text: str) -> bool:
-    """Whether `text` is a legal name of that kind (`skill`, `agent`, `channel`, `stream`)."""
+    """Whether `text` is a legal name of that kind (`skill`, `agent`, `channel`, `stream`, `device`)."""
     return NAME_RULES[kind].fullmatch(text) is not None
 
 

@@ -91,6 +91,15 @@ def parse_rotation(line: bytes) -> Rotation:
 
 def read_rotations(data: bytes) -> list[Rotation]:
     """The rotations in a file, bad lines left out; none of a file that is not UTF-8."""
+    return [rotation for _, rotation in _read(data)]
+
+
+def lines_of(data: bytes) -> list[str]:
+    """The lines of a file that are rotations, as they are written."""
+    return [line for line, _ in _read(data)]
+
+
+def _read(data: bytes) -> list[tuple[str, Rotation]]:
     try:
         lines = data.decode().split("\n")
     except UnicodeDecodeError:
@@ -98,7 +107,7 @@ def read_rotations(data: bytes) -> list[Rotation]:
     found = []
     for line in lines:
         try:
-            found.append(parse_rotation(line.encode()))
+            found.append((line, parse_rotation(line.encode())))
         except MalformedRecord:
             continue
     return found

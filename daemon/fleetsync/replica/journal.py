@@ -304,6 +304,10 @@ class Journal:
         query = "SELECT path, count(*) FROM parked WHERE reason != ? GROUP BY path"
         return dict(self._query(query, (without,)).fetchall())
 
+    def parked_reasons(self) -> dict[str, int]:
+        """How many lines are parked, by reason."""
+        return dict(self._query("SELECT reason, count(*) FROM parked GROUP BY reason").fetchall())
+
     def set_reason(self, ids: Iterable[bytes], reason: str) -> None:
         """Why these parked lines are parked, from now on."""
         with self.transaction():

@@ -83,6 +83,8 @@ class _Branch:
 def _branches() -> list[_Branch]:
     leaves: dict[tuple[str, ...], list[tuple[str, Dataset]]] = {}
     for row in datasets.DATASETS:
+        if row.published:
+            continue
         *parts, name = row.pattern.split("/")
         leaves.setdefault(tuple(parts), []).append((name, row))
     # Registers before logs: a log's lines may only be written once its manifest is known.

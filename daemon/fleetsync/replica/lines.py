@@ -26,6 +26,7 @@ from fleetsync.replica.kinds import Kinds
 from fleetsync.replica.layout import Look, look_of
 from fleetsync.replica.logs import Logs, NewLine
 from fleetsync.replica.shelf import Shelf
+from fleetsync.replica.verification import AWAITED, Verification
 from fleetsync.replica.versions import Versions
 
 NO_MANIFEST = "no live manifest"
@@ -48,6 +49,7 @@ class Lines:
         versions: Versions,
         counting: Counting,
         guard: Guard,
+        verification: Verification,
     ) -> None:
         self.refused = 0
         self._journal = journal
@@ -57,6 +59,7 @@ class Lines:
         self._versions = versions
         self._counting = counting
         self._guard = guard
+        self._verification = verification
         self._kinds = Kinds(journal)
         self._collided: set[bytes] = set()
         logs.wrote_here = self._kinds.learn
@@ -129,6 +132,8 @@ class Lines:
             elif not self._kinds.readable(row, line.body):
                 reasons[line.key.id] = UNREADABLE
         free = [line for line in lines if line.key.id not in reasons]
+        reasons.update(self._verification.reasons(path, row, free))
+        free = [line for line in free if line.key.id not in reasons]
         reasons.update(self._repeated(root, path, row, free))
         reasons.update(self._unanswered(path, row, free))
         return reasons
@@ -202,6 +207,14 @@ class Lines:
                 with suppress(LockBusy, FileChanged):  # the next sweep tries again
                     self.unpark(root, path, row)
 
+    def unpark_signed(self, root: Folder) -> None:
+        """A key came, or the rule changed: so may the fate of lines that may be signed."""
+        for path in self._journal.parked_paths(without=""):
+            row = datasets.find(path)
+            if row is not None and row.signed is not None:
+                with suppress(LockBusy, FileChanged):  # the next sweep tries again
+                    self.unpark(root, path, row)
+
     def unpark_beside(self, root: Folder, manifest: str) -> None:
         """A manifest came, changed or went: so may the fate of the lines beside it."""
         for path, row in logs_beside(manifest):
@@ -219,6 +232,7 @@ class Lines:
             changed = [x.id for x in parked if reasons.get(x.id) == reason != x.reason]
             self._journal.set_reason(changed, reason)
         free = [line for line in parked if line.id not in reasons]
+        self._verification.forget(line.id for line in parked if reasons.get(line.id) not in AWAITED)
         for origin in dict.fromkeys(line.origin for line in free):
             mine = [NewLine(Key(x.ts, x.id), x.body) for x in free if x.origin == origin]
             self._logs.append(root, path, row, mine, origin or "", parked=True)
@@ -267,9 +281,10 @@ class Lines:
         """Lines whose key another, different line holds."""
         return self._logs.collisions() + len(self._collided)
 
-    def parked(self) -> int:
-        """Members that wait; what was deleted does not."""
-        return sum(self._journal.parked_paths(without=TRASHED).values())
+    def parked(self) -> dict[str, int]:
+        """How many members wait, by reason; what was deleted does not."""
+        reasons = self._journal.parked_reasons()
+        return {reason: count for reason, count in sorted(reasons.items()) if reason != TRASHED}
 
 
 def _as_carried(row: Dataset, body: bytes) -> bytes:

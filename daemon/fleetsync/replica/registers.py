@@ -91,7 +91,7 @@ class Registers:
     def is_unapplied(self, path: str) -> bool:
         """Whether the file is not what it should be, as far as is known without looking."""
         target, file = self.target(path), self._files.get(path)
-        if target is None or (file is None and target.value is None):
+        if target is None or (file is None and target.value is None) or datasets.require(path)[1].published:
             return False
         return (file is None or file.digest != target.digest) and self.place_of(path) is None
 

@@ -8,7 +8,7 @@ and nothing of the network or the event loop.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,8 +40,9 @@ from fleetsync.ports import (
     Ranges,
     Verdict,
 )
-from fleetsync.records import timestamps
+from fleetsync.records import ed25519, timestamps
 from fleetsync.records.names import DeviceId
+from fleetsync.records.signatures import Check
 from fleetsync.records.timestamps import Timestamp
 from fleetsync.replica.counting import STATS, Counting
 from fleetsync.replica.guard import Cause, Guard, Held
@@ -51,28 +52,32 @@ from fleetsync.replica.journal import HistoryEntry, Journal
 from fleetsync.replica.layout import Home, Look, Seen, is_spelled_so, respell
 from fleetsync.replica.lines import Lines, directory_exists, parked_entry, see
 from fleetsync.replica.logs import Logs
+from fleetsync.replica.publishing import Publishing, is_public_file, is_published
 from fleetsync.replica.registers import REBUILT, Registers
 from fleetsync.replica.shelf import Shelf, is_log
 from fleetsync.replica.trash import Trash
 from fleetsync.replica.units import Units
+from fleetsync.replica.verification import Verification
 from fleetsync.replica.versions import Change, Clock, Member, Versions
 
 MANY = 3
 """More files than this that go back to superseded values at once are a restored home."""
 LINES_AT_ONCE = 4096
 """Of one log: what is known of a line while it is applied costs several times its bytes."""
+ANOTHER_SPELLING = "the name of another path differs in case alone"
 _HOME_SEEN = "home-seen"
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a replica takes from outside: time and randomness.
+    """What a replica takes from outside: time, randomness and who verifies signatures.
 
     `now` gives µs since 1970; `random` n random bytes.
     """
 
     now: Callable[[], int]
     random: Callable[[int], bytes]
+    check: Check = ed25519.check
 
     def time(self) -> Timestamp:
         """The time as mur writes it."""
@@ -115,7 +120,11 @@ class Replica:
         self._logs = Logs(journal, index)
         self._shelf = Shelf(self._home, journal, index, self._logs)
         guard = Guard(journal, around.now)
-        self._lines = Lines(journal, index, self._logs, self._shelf, self._versions, self._counting, guard)
+        self._verification = Verification(self._versions, around.check)
+        self._lines = Lines(
+            journal, index, self._logs, self._shelf, self._versions, self._counting, guard, self._verification
+        )
+        self._publishing = Publishing(self._versions)
         self._registers.outlived = self._lines.outlived
         self.trash = Trash(state / "trash", journal, around.now, around.token)
         self._units = Units(
@@ -253,7 +262,22 @@ class Replica:
         self._units.look(root, present, watched=self._watched)
         self._watched = True
         self._registers.home_is_known()
+        self._publish(root)
         self._catch_up(root)
+
+    def _publish(self, root: Folder) -> None:
+        """Tell the fleet of this device's public keys, and judge by them what came back from it."""
+        try:
+            self._follow(self._publishing.look(root))
+        except MalformedRecord as error:
+            self._troubles["agents"] = f"agents: {error}"
+        else:
+            self._troubles.pop("agents", None)
+        self._keys_changed(root)
+
+    def _keys_changed(self, root: Folder) -> None:
+        if self._verification.refresh():
+            self._lines.unpark_signed(root)
 
     def _identity_now(self) -> tuple[int, int] | None:
         try:
@@ -265,7 +289,9 @@ class Replica:
     def _look_at(self, root: Folder, paths: Sequence[str]) -> None:
         for path in sorted(set(paths), key=is_log):
             row = datasets.find(path)
-            if row is not None:
+            if is_public_file(path):
+                self._publish(root)
+            elif row is not None and not row.published:
                 look = self._see(root, path)
                 if look is not None:
                     self._scan_quietly(root, Seen(path, row, look))
@@ -384,7 +410,10 @@ class Replica:
             verdicts.append(verdict)
         if any(verdict.outcome is Outcome.NEW for verdict in verdicts):
             self._make_way(root)
-            self._bring(root, path)
+            if is_published(path):
+                self._keys_changed(root)
+            else:
+                self._bring(root, path)
         return verdicts
 
     def _revive(self, root: Folder, log: str, manifests: Sequence[str]) -> None:
@@ -471,6 +500,25 @@ class Replica:
         """See `Storage.due_in`."""
         return self._units.due_in()
 
+    # --- signatures ---------------------------------------------------------------------------------
+
+    def expect(self, fleet: Iterable[DeviceId]) -> None:
+        """The devices whose keys belong here: while one of them has published nothing, no line is
+        taken for forged.
+        """
+        if self._verification.expect(fleet):
+            self._judge_again()
+
+    def require_signatures(self, required: bool) -> None:
+        """Whether channel lines that are not signed wait; those that waited are written when not."""
+        if self._verification.required != required:
+            self._verification.required = required
+            self._judge_again()
+
+    def _judge_again(self) -> None:
+        with suppress(HomeMissing), self._home.open() as root, self._indexing():
+            self._lines.unpark_signed(root)
+
     # --- a person's word ----------------------------------------------------------------------------
 
     def keep_local(self, path: str) -> HistoryEntry:
@@ -541,11 +589,13 @@ class Replica:
 
     def condition(self) -> Condition:
         """See `Storage.condition`."""
-        alerts = self._alerts()
+        alerts, parked = self._alerts(), self._lines.parked()
         misplaced = self._registers.misplaced()
+        if misplaced:
+            parked = {**parked, ANOTHER_SPELLING: len(misplaced)}
         return Condition(
             self._home_state(alerts),
-            parked=self._lines.parked() + len(misplaced),
+            parked=sum(parked.values()),
             held=len(self._versions.held()),
             refused=self._refused + self._lines.refused + len(self._registers.oversize),
             malformed=self._logs.malformed(),
@@ -554,7 +604,9 @@ class Replica:
                 *alerts,
                 *(_held_alert(member) for member in self._versions.held()),
                 *(_spelling_alert(path, self._registers.place_of(path)) for path in misplaced),
+                *self._verification.alerts(),
             ],
+            parked_for=parked,
         )
 
     def _home_state(self, alerts: Sequence[Alert]) -> HomeState:

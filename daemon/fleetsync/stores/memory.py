@@ -257,6 +257,9 @@ class MemoryStorage:
         self._insert(path, body, origin)
 
     def _write_current(self, path: str, now: float) -> None:
+        row = datasets.find(path)
+        if row is not None and row.published:
+            return  # no file of home
         current = register.current(self._home.versions[path].values(), self._horizon(now))
         if current is not None and current.value is not None:
             self._home.files[path] = current.value

@@ -56,6 +56,7 @@ def status_document(
         },
         "peers": [peer_document(peer, view.head, addresses.get(peer.device, ()), now) for peer in view.peers],
         "parked": condition.parked,
+        "parked_for": condition.parked_for,
         "held": condition.held,
         "refused": condition.refused,
         "malformed": condition.malformed,

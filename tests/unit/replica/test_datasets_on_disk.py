@@ -102,8 +102,8 @@ def write(laptop: Laptop, path: str, data: bytes) -> None:
 
 
 def test_every_row_of_the_table_has_a_sample() -> None:
-    """A new dataset is proven here too, or this test says so."""
-    assert SAMPLES.keys() == {row.name for row in datasets.DATASETS}
+    """A new dataset is proven here too, or this test says so; what is published has no file."""
+    assert SAMPLES.keys() == {row.name for row in datasets.DATASETS if not row.published}
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLES))

@@ -11,7 +11,9 @@ import pytest
 
 from fleetsync.merge import register
 from fleetsync.ports import END, START, Group, HomeState, Outcome
+from fleetsync.records import ed25519
 from fleetsync.records.names import DeviceId
+from fleetsync.records.signatures import Check
 from fleetsync.replica.replica import Replica, Surroundings
 from tests.faults.scenarios import LOCAL, LOG, MANIFEST, NEWER, NOW, SKEW, YAML, line
 
@@ -22,7 +24,8 @@ SECOND = 1_000_000
 class Laptop:
     """A device with a home; all laptops share one clock unless told otherwise."""
 
-    def __init__(self, folder: Path, letter: str) -> None:
+    def __init__(self, folder: Path, letter: str, check: Check = ed25519.check) -> None:
+        self.check = check
         self.device = DeviceId(letter * 52)
         self.folder = folder / letter
         (self.folder / "home").mkdir(parents=True)
@@ -30,7 +33,7 @@ class Laptop:
         self.replica = self._open()
 
     def _open(self) -> Replica:
-        around = Surroundings(lambda: self.now, os.urandom)
+        around = Surroundings(lambda: self.now, os.urandom, self.check)
         replica = Replica(self.folder / "home", self.folder / "state", self.device, around, SKEW)
         replica.scan(None)
         return replica

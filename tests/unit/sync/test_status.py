@@ -32,7 +32,9 @@ PEER = PeerView(
     clock_offset=-0.25,
     error=None,
 )
-CONDITION = Condition(HomeState.OK, parked=1, held=2, refused=3, malformed=4, collisions=5, alerts=[])
+CONDITION = Condition(
+    HomeState.OK, 1, 2, 3, malformed=4, collisions=5, alerts=[], parked_for={"no live manifest": 1}
+)
 VIEW = EngineView(LOCAL, CONDITION, None, (PEER,))
 
 
@@ -67,9 +69,12 @@ def test_status_has_exactly_its_keys():
                 "clock_offset_seconds": -0.25,
                 "stale": False,
                 "error": None,
+                "error_code": None,
+                "error_next": None,
             }
         ],
         "parked": 1,
+        "parked_for": {"no live manifest": 1},
         "held": 2,
         "refused": 3,
         "malformed": 4,
