@@ -167,8 +167,8 @@ class Storage(Protocol):
     def ranges(self) -> Ranges:
         """The set in key order, for one reconciliation message."""
 
-    def bodies(self, ids: Sequence[bytes]) -> list[Item]:
-        """The members with these ids in key order per path; ids that are no members are left out."""
+    def bodies(self, ids: Sequence[bytes]) -> Iterator[list[Item]]:
+        """The members with these ids, as pages like those of `between`; ids that are no members are left out."""
 
     def between(self, lower: Bound, upper: Bound) -> Iterator[list[Item]]:
         """All members with lower ≤ key < upper as pages of at most 1 MiB of bodies.

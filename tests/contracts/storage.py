@@ -252,9 +252,19 @@ class StorageContract:
         """Known ids give their members in key order, each once; unknown ids give nothing."""
         site.write(DEPLOY, event(3), event(1), event(2))
         ids = [datasets.identify(DEPLOY, event(n)).id for n in (2, 3, 1, 2)]
-        found = site.storage.bodies([*ids, bytes(32)])
+        found = [item for page in site.storage.bodies([*ids, bytes(32)]) for item in page]
         assert [item.body for item in found] == [event(1), event(2), event(3)]
         assert all(item.path == DEPLOY for item in found)
+        assert list(site.storage.bodies([])) == []
+
+    def test_bodies_come_in_pages(self, site):
+        """However large members are and in whatever order they are asked for, a page holds no more than 1 MiB."""
+        large = [event(n)[:-1] + b',"note":"' + b"x" * 400_000 + b'"}' for n in range(6)]
+        site.write(DEPLOY, *large)
+        ids = [datasets.identify(DEPLOY, line).id for line in reversed(large)]
+        pages = list(site.storage.bodies(ids))
+        assert [len(page) for page in pages] == [2, 2, 2]
+        assert [item.body for page in pages for item in page] == large
 
     def test_between_gives_what_lies_between(self, site):
         """Every member at or above the lower and below the upper bound, and no other."""

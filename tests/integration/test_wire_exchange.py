@@ -63,7 +63,7 @@ async def test_items_come_as_the_batches_that_were_sent(tmp_path):
 async def test_the_longest_want_is_one_request(tmp_path):
     """As many ids and spans as may be asked for at once fit a message; one id more is refused there."""
     ids = [n.to_bytes(32, "big") for n in range(MAX_WANTED)]
-    spans = [Span(2**64 - 2, b"p" * 32, 2**64 - 1, b"q" * 32)] * MAX_SPANS
+    spans = [Span(2**64 - n, b"p" * 32, 2**64 - n, b"q" * 32) for n in range(MAX_SPANS + 1, 1, -1)]
     async with wire(tmp_path) as w, w.peer() as peer:
         w.fake.served = [one_line_batch()]
         async with peer.items(Want(ids, spans)) as batches:

@@ -175,10 +175,16 @@ async def test_a_compression_bomb_is_refused_and_the_connection_kept(tmp_path):
         (b"\x00" + msgspec.msgpack.encode([[b"short"], []]), (400, "malformed-message")),
         (b"\x00" + msgspec.msgpack.encode([[b"i" * 32] * 16_385]), (413, "too-large")),
         (b"\x00" + msgspec.msgpack.encode([[], [[0, b"", 1, b""]] * 4_097]), (413, "too-large")),
+        (b"\x00" + msgspec.msgpack.encode([[b"i" * 32] * 2]), (400, "malformed-message")),
+        (b"\x00" + msgspec.msgpack.encode([[], [[0, b"", 9, b""]] * 2]), (400, "malformed-message")),
+        (
+            b"\x00" + msgspec.msgpack.encode([[], [[5, b"b", 9, b""], [0, b"", 5, b"b\x01"]]]),
+            (400, "malformed-message"),
+        ),
     ],
 )
 async def test_a_want_out_of_bounds_is_refused(tmp_path, message, expected):
-    """Ids of the wrong length and more than may be asked for at once never reach storage."""
+    """Ids of the wrong length, more than may be asked for at once, and the same twice never reach storage."""
     async with wire(tmp_path) as w, w.raw() as stream:
         await stream.send(post("/v1/items/get", message))
         assert await refusal(stream) == expected

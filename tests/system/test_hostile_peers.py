@@ -27,7 +27,7 @@ from fleetsync.devices.pairing import Party
 from fleetsync.devices.seal import signer
 from fleetsync.merge import reconcile, register
 from fleetsync.merge.register import Dot, Stamp, Version
-from fleetsync.ports import END, START, Group, Head, Item
+from fleetsync.ports import END, START, Group, Head
 from fleetsync.records.addresses import Address, parse_address
 from fleetsync.records.names import DeviceId
 from fleetsync.stores.memory import MemoryHome, MemoryStorage
@@ -97,16 +97,14 @@ class Liar:
         """What was asked for, or what it makes of that."""
 
         async def batches() -> AsyncIterator[Batch]:
-            items = self.storage.bodies(want.ids) if want.ids else self._all()
+            pages = self.storage.bodies(want.ids) if want.ids else self.storage.between(START, END)
+            items = [item for page in pages for item in page]
             groups: dict[str, list[bytes]] = {}
             for item in items:
                 groups.setdefault(item.path, []).append(item.body)
             yield Batch(self.given([Group(path, bodies) for path, bodies in groups.items()]))
 
         yield batches()
-
-    def _all(self) -> list[Item]:
-        return [item for page in self.storage.between(START, END) for item in page]
 
     @asynccontextmanager
     async def changes(self) -> AsyncIterator[AsyncIterator[Frame]]:

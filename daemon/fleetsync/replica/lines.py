@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import chain
 
 from fleetsync import datasets
 from fleetsync.datasets import Dataset, Kind
@@ -16,7 +17,7 @@ from fleetsync.errors import FileChanged, FleetsyncError, LockBusy, MalformedRec
 from fleetsync.files import Folder
 from fleetsync.merge import register
 from fleetsync.merge.register import Floor, Version
-from fleetsync.ports import Group, Item, Key, Outcome, Verdict
+from fleetsync.ports import Group, Key, Outcome, Verdict
 from fleetsync.records.names import DeviceId
 from fleetsync.replica.counting import STATS, Counting
 from fleetsync.replica.guard import Guard
@@ -98,8 +99,8 @@ class Lines:
         """Another line under a key that is taken here: the first one is kept, and it is told."""
         pairs = zip(keys, bodies, strict=True)
         offered = {key.id: body for key, body in pairs if isinstance(key, Key) and key.id in known}
-        held: list[Item] = self._shelf.bodies(list(offered)) if offered else []
-        self._collided |= {item.key.id for item in held if offered[item.key.id] != item.body}
+        for page in self._shelf.bodies(list(offered)):
+            self._collided |= {item.key.id for item in page if offered[item.key.id] != item.body}
 
     def _admit(self, root: Folder, path: str, row: Dataset, lines: list[NewLine], origin: DeviceId) -> None:
         reasons = self._reasons(root, path, row, lines)
@@ -157,8 +158,8 @@ class Lines:
         if not asked:
             return {}
         ids = [entry.key.id for entry in self._index.of_path(path)]
-        known = [item.body for item in self._shelf.bodies(ids)] + [line.body for line in lines]
-        answered = {row.answers(body) for body in known}
+        known = (item.body for page in self._shelf.bodies(ids) for item in page)
+        answered = {row.answers(body) for body in chain(known, (line.body for line in lines))}
         return {identity: UNANSWERED for identity, question in asked if question not in answered}
 
     def _standing(self, root: Folder, path: str) -> dict[bytes, bytes]:

@@ -203,7 +203,7 @@ class Replica:
         """See `Storage.ranges`."""
         return self._index.ranges()
 
-    def bodies(self, ids: Sequence[bytes]) -> list[Item]:
+    def bodies(self, ids: Sequence[bytes]) -> Iterator[list[Item]]:
         """See `Storage.bodies`."""
         return self._shelf.bodies(ids)
 

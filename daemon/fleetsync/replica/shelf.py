@@ -12,7 +12,7 @@ from contextlib import suppress
 from fleetsync import datasets
 from fleetsync.datasets import Kind
 from fleetsync.errors import HomeMissing
-from fleetsync.ports import END, START, Arrival, Bound, Item
+from fleetsync.ports import END, START, Arrival, Bound, Item, Key
 from fleetsync.replica.index import IN_JOURNAL, Entry, Index
 from fleetsync.replica.journal import Journal
 from fleetsync.replica.layout import Home
@@ -30,9 +30,10 @@ class Shelf:
         self._index = index
         self._logs = logs
 
-    def bodies(self, ids: Sequence[bytes]) -> list[Item]:
+    def bodies(self, ids: Sequence[bytes]) -> Iterator[list[Item]]:
         """See `Storage.bodies`."""
-        return self._items(self._index.find(ids))
+        for portion in _cut(sorted(self._index.find(ids), key=_place)):
+            yield self._items(portion)
 
     def between(self, lower: Bound, upper: Bound) -> Iterator[list[Item]]:
         """See `Storage.between`."""
@@ -78,7 +79,7 @@ class Shelf:
         if standing:
             with suppress(HomeMissing), self._home.open() as root:
                 bodies.update(self._logs.bodies(root, standing))
-        ordered = sorted(entries, key=lambda entry: (is_log(entry.path), entry.path, entry.key))
+        ordered = sorted(entries, key=_place)
         return [Item(e.key, e.path, bodies[e.key.id]) for e in ordered if e.key.id in bodies]
 
     def _stored_bodies(self, entries: list[Entry]) -> dict[bytes, bytes]:
@@ -90,6 +91,11 @@ class Shelf:
                     found[entry.key.id] = stored.body
         found.update(self._journal.parked_bodies([e.key.id for e in entries if is_log(e.path)]))
         return found
+
+
+def _place(entry: Entry) -> tuple[bool, str, Key]:
+    """Registers first, then path by path, in key order."""
+    return is_log(entry.path), entry.path, entry.key
 
 
 def is_log(path: str) -> bool:

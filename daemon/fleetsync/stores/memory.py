@@ -96,16 +96,13 @@ class MemoryStorage:
             self._ranges = cast(Ranges, ListRanges(item.key for item in self._items.values()))
         return self._ranges
 
-    def bodies(self, ids: Sequence[bytes]) -> list[Item]:
-        """The members with these ids, in key order per path."""
-        found = [self._items[identity] for identity in dict.fromkeys(ids) if identity in self._items]
-        return sorted(found, key=lambda item: (item.path, item.key))
+    def bodies(self, ids: Sequence[bytes]) -> Iterator[list[Item]]:
+        """The members with these ids, registers first, in pages."""
+        return _in_pages(self._items[each] for each in dict.fromkeys(ids) if each in self._items)
 
     def between(self, lower: Bound, upper: Bound) -> Iterator[list[Item]]:
         """All members with lower ≤ key < upper, registers first, in pages."""
-        members = [item for item in self._items.values() if lower <= item.key < upper]
-        members.sort(key=lambda item: (not _is_register(item.path), item.path, item.key))
-        yield from _pages(members, PAGE_BYTES, lambda item: item.body)
+        return _in_pages(item for item in self._items.values() if lower <= item.key < upper)
 
     def arrivals(self, after: int, limit_bytes: int) -> list[Arrival]:
         """Members with a higher arrival number, oldest first."""
@@ -291,6 +288,11 @@ class MemoryStorage:
 def _is_register(path: str) -> bool:
     row = datasets.find(path)
     return row is not None and row.kind is Kind.REGISTER
+
+
+def _in_pages(members: Iterable[Item]) -> Iterator[list[Item]]:
+    ordered = sorted(members, key=lambda item: (not _is_register(item.path), item.path, item.key))
+    return _pages(ordered, PAGE_BYTES, lambda item: item.body)
 
 
 def _pages(members: Iterable[T], limit_bytes: int, body: Callable[[T], bytes]) -> Iterator[list[T]]:

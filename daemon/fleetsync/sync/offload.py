@@ -74,10 +74,6 @@ class Desk:
             self._head = await self.call(lambda storage: storage.head())
         return self._head
 
-    async def bodies(self, ids: Sequence[bytes]) -> list[Item]:
-        """`Storage.bodies`."""
-        return await self.call(lambda storage: storage.bodies(ids))
-
     async def apply(
         self, groups: Sequence[Group], origin: DeviceId, check: Callable[[], None] = lambda: None
     ) -> tuple[list[Verdict], Head]:

@@ -27,8 +27,8 @@ Cut = tuple[Bound, Bound]
 
 APPLY_BYTES = 3 << 19
 """Bodies applied at once when there are so many; as many again are read ahead meanwhile."""
-PAGE_IDS = 256
-"""Bodies read by id at a time; each may have 1 MiB."""
+SLICE_IDS = 4096
+"""Ids looked up at a time; their bodies come in pages."""
 
 
 async def read(desk: Desk, ids: Sequence[bytes], spans: Sequence[Cut]) -> AsyncGenerator[Batch]:
@@ -58,13 +58,19 @@ def _between(lower: Bound, upper: Bound) -> Callable[[Storage], Iterator[list[It
     return lambda storage: storage.between(lower, upper)
 
 
+def _by_id(ids: Sequence[bytes]) -> Callable[[Storage], Iterator[list[Item]]]:
+    return lambda storage: storage.bodies(ids)
+
+
 async def _pages_by_id(desk: Desk, ids: Sequence[bytes]) -> AsyncIterator[list[Item]]:
-    if len(ids) <= PAGE_IDS:
-        yield sorted(await desk.bodies(ids), key=lambda item: not is_register(item.path))
+    if len(ids) <= SLICE_IDS:
+        async for page in desk.pages(_by_id(ids)):
+            yield page
         return
     for registers in (True, False):
-        for some in _slices(ids, PAGE_IDS):
-            yield [item for item in await desk.bodies(some) if is_register(item.path) is registers]
+        for some in _slices(ids, SLICE_IDS):
+            async for page in desk.pages(_by_id(some)):
+                yield [item for item in page if is_register(item.path) is registers]
 
 
 async def merged(batches: AsyncGenerator[Batch]) -> AsyncGenerator[Batch]:

@@ -13,6 +13,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from itertools import pairwise
 
 import anyio
 import msgspec
@@ -44,6 +45,7 @@ from fleetsync.wire.messages import (
     Frame,
     Refusal,
     RosterOffer,
+    Span,
     Want,
 )
 from fleetsync.wire.peer import Peer
@@ -160,7 +162,21 @@ def _bounded(want: Want) -> Want:
         raise TooLarge(f"more than {MAX_WANTED} ids or {MAX_SPANS} spans in one request")
     if any(len(each) != 32 for each in want.ids):
         raise MalformedMessage("an id that is not 32 bytes long")
+    # A question of kilobytes must not be answered by the whole set some thousand times over.
+    if len({*want.ids}) < len(want.ids) or _overlap(want.spans):
+        raise MalformedMessage("an id or a part of a span that is asked for twice")
     return want
+
+
+def _overlap(spans: list[Span]) -> bool:
+    bounds = sorted(
+        (
+            (span.lower_ts, span.lower_prefix.ljust(32, b"\0")),
+            (span.upper_ts, span.upper_prefix.ljust(32, b"\0")),
+        )
+        for span in spans
+    )
+    return any(lower < upper for (_, upper), (lower, _) in pairwise(bounds))
 
 
 def _answer(message: msgspec.Struct) -> Response:

@@ -42,8 +42,9 @@ async def test_a_span_is_read_as_few_full_batches(laptop):
 
 
 @pytest.mark.parametrize("count", [100, 1100])
-async def test_registers_come_first(laptop, count):
+async def test_registers_come_first(laptop, count, monkeypatch):
     """However many ids there are, and in whatever order, manifests travel before lines."""
+    monkeypatch.setattr(transfer, "SLICE_IDS", 256)
     ids = [item.key.id for page in laptop.storage.between(START, END) for item in page]
     asked = ids[::-1][:count]
     flat, _ = await collected(laptop, [*asked[: count // 2], *ids[:4], *asked[count // 2 :]], [])
