@@ -217,8 +217,11 @@ def encode_json(value: Json) -> str:
 
 
 def decode_json(text: str) -> Json:
-    """The value in text that `encode_json` made."""
-    return json.loads(text)
+    """The value in text that `encode_json` made; raises `MalformedRecord` for text that is damaged."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise MalformedRecord(f"stored JSON is damaged: {error}") from error
 
 
 def storable_json(value: Json) -> Json:
