@@ -133,6 +133,14 @@ class Sync(Section, frozen=True):
         return any(name_fits(glob, dataset) for glob in self.datasets)
 
 
+class Channels(Section, frozen=True):
+    """`[channels]`: whose lines are written, and how mur hears of them."""
+
+    require_signatures: bool = False
+    reindex: bool = True
+    mur: Annotated[str, msgspec.Meta(min_length=1)] = "mur"  # on the daemon's PATH, or a path
+
+
 class Clock(Section, frozen=True):
     """`[clock]`: how far ahead a stamp may be before it is held, in seconds."""
 
@@ -173,6 +181,7 @@ class Config(Section, frozen=True):
     pair: Pair = Pair()
     log: Log = Log()
     sync: Sync = Sync()
+    channels: Channels = Channels()
     clock: Clock = Clock()
     history: History = History()
     store: Store = Store()

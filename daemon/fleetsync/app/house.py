@@ -21,6 +21,7 @@ from anyio.abc import TaskStatus
 from fleetsync import __version__
 from fleetsync.app import logs
 from fleetsync.app.hints import Hints
+from fleetsync.app.reindex import Reindex
 from fleetsync.app.trust import FleetMilestones, FleetRoster
 from fleetsync.audit import open_store
 from fleetsync.config import Settings
@@ -29,7 +30,7 @@ from fleetsync.devices.identity import Identity
 from fleetsync.devices.notes import PeerNote
 from fleetsync.devices.trust import Fleet
 from fleetsync.errors import BrokenConfig, NotFound, NotTrusted, UserError
-from fleetsync.ports import Alert
+from fleetsync.ports import Alert, Storage
 from fleetsync.records.addresses import Address, parse_address
 from fleetsync.records.names import DeviceId, ReplicaPath, require_name
 from fleetsync.replica.replica import Replica
@@ -86,6 +87,7 @@ class House:
         self._scribe = Scribe(lambda: open_store(settings))
         self._chronicle = _chronicle(settings, identity.device)
         self._watcher: Watcher | None = None
+        self._reindex = Reindex(settings.home, lambda: self.settings.config.channels)
         self._listener = Listener(application(self._for_peer), identity, met=self._met)
 
     # --- running ------------------------------------------------------------------------------------
@@ -106,6 +108,8 @@ class House:
             purge=self._purge,
             watch=lambda tell: wake.watch(tell, hint=address_hints.wait),
         )
+        await self._set_rules()
+        self._replica.wrote = self._reindex.note
         watcher = self._watcher = Watcher(self.settings.home, Hints(self._engine.touched).post)
         try:
             async with anyio.create_task_group() as tasks:
@@ -114,6 +118,7 @@ class House:
                 await tasks.start(self._engine.run)
                 await self._trust_changed()
                 tasks.start_soon(self._tend, watcher)
+                tasks.start_soon(self._reindex.run)
                 task_status.started()
         finally:
             address_hints.close()
@@ -146,6 +151,16 @@ class House:
             meet=lambda device, instance: self._fleet.note_instance(device, instance, ()),
             tempo=Tempo(sync.push, sync.sweep, sync.exchange, sync.stale),
         )
+
+    async def _set_rules(self) -> None:
+        """By what the replica judges signed lines: whose keys belong here, and whether all must be signed."""
+        fleet, required = self._fleet.trusted(), self.settings.config.channels.require_signatures
+
+        def set_rules(_: Storage) -> None:
+            self._replica.expect(fleet)
+            self._replica.require_signatures(required)
+
+        await self._desk.change(set_rules)
 
     def _name(self) -> str:
         return self.settings.config.device.name or socket.gethostname().partition(".")[0] or "unnamed"
@@ -214,7 +229,7 @@ class House:
         for note in self._fleet.peers():
             self._engine.add_peer(note.device, PeerSettings(note.title, note.direction, note.paused))
         self._engine.roster_changed()
-
+        await self._set_rules()
         if self._chronicle is not None:
             self._chronicle.trust({note.device: str(note.direction) for note in self._fleet.peers()})
 
@@ -229,6 +244,8 @@ class House:
         if self._watcher is not None and self._watcher.trouble:
             alert = Alert("not-watched", "Changes are found late.", self._watcher.trouble, "fleetsync doctor")
             document["alerts"].append(msgspec.to_builtins(alert))
+        if self._reindex.alert is not None:
+            document["alerts"].append(msgspec.to_builtins(self._reindex.alert))
         return document
 
     async def peers(self) -> Sequence[Document]:
@@ -332,6 +349,7 @@ class House:
             logger.warning("[device] listen changes with the next start")
         self.settings = settings
         logs.configure(settings.config.log, os.environ)
+        await self._set_rules()
         self._roster.name = self._name()
         self._local.card = Card(self.device, self._name(), self._fleet.instance)
 

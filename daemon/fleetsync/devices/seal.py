@@ -7,6 +7,7 @@ value on stdin and answers with one on stdout:
 
     python -m fleetsync.devices.seal create    key PEM or nil → [key PEM, certificate PEM]
     python -m fleetsync.devices.seal verify    claims → booleans
+    python -m fleetsync.devices.seal check     signatures on channel lines → booleans
     python -m fleetsync.devices.seal sign      [key PEM, messages] → signatures
 """
 
@@ -15,7 +16,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Final
 
 import msgspec
 from cryptography import x509
@@ -26,15 +26,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fleetsync.devices.notary import Credentials, SigningOrder
 from fleetsync.devices.roster import MAX_CERTIFICATE, Claim, Sign
+from fleetsync.records.signatures import Signed, small_order
 
 # Clocks lie: a certificate is valid whatever a device believes the year to be.
 _NOT_BEFORE = datetime(2000, 1, 1, tzinfo=UTC)
 _NOT_AFTER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
-
-_P = 2**255 - 19
-_ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
-_SMALL_ORDER: Final = frozenset({0, 1, _P - 1, _P, _P + 1, _ORDER_8, _P - _ORDER_8})
-"""The y of every point of order 1, 2, 4 and 8, in canonical and other spellings."""
 
 _UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature)
 
@@ -152,16 +148,20 @@ def verify_raw(key: bytes, message: bytes, signature: bytes) -> bool:
     """Strict Ed25519: neither the key nor the signature's point may be of small order."""
     if len(signature) != 64 or small_order(key) or small_order(signature[:32]):
         return False
+    return _holds(key, message, signature)
+
+
+def check(claims: Sequence[Signed]) -> list[bool]:
+    """Which claims of `records/signatures.py` hold by plain Ed25519, in order."""
+    return [_holds(claim.key, claim.message, claim.signature) for claim in claims]
+
+
+def _holds(key: bytes, message: bytes, signature: bytes) -> bool:
     try:
         Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
     except _UNREADABLE:
         return False
     return True
-
-
-def small_order(point: bytes) -> bool:
-    """Whether 32 bytes spell a point of small order, for which anybody can make signatures."""
-    return int.from_bytes(point, "little") & (2**255 - 1) in _SMALL_ORDER
 
 
 # --- as a child process ----------------------------------------------------------------------------
@@ -172,6 +172,8 @@ def _answer(task: str, question: bytes) -> object:
         return new_credentials(msgspec.msgpack.decode(question, type=bytes | None))
     if task == "verify":
         return verify_many(msgspec.msgpack.decode(question, type=list[Claim]))
+    if task == "check":
+        return check(msgspec.msgpack.decode(question, type=list[Signed]))
     if task == "sign":
         return sign_many(msgspec.msgpack.decode(question, type=SigningOrder))
     raise ValueError(f"no task named {task!r}")

@@ -64,6 +64,8 @@ class Logs:
     def __init__(self, journal: Journal, index: Index) -> None:
         self.wrote_here: Callable[[Dataset, Sequence[bytes]], None] = lambda _row, _bodies: None
         """Told of lines that another program on this device has written."""
+        self.wrote: Callable[[str], None] = lambda _path: None
+        """Told of logs to which lines from peers have been appended."""
         self._journal = journal
         self._index = index
         self.shrunk: set[str] = set()
@@ -295,6 +297,7 @@ class Logs:
                     self._append_held(log, path, row, batch, origin, parked=parked)
         if parked:
             self._journal.unpark([line.key.id for line in lines])
+        self.wrote(path)
 
     def _append_held(
         self, log: _Open, path: str, row: Dataset, lines: Sequence[NewLine], origin: str, *, parked: bool

@@ -97,6 +97,8 @@ class Replica:
         `skew` is the allowed clock skew in µs. Raises `JournalDamaged`, `StorageFailed`.
         """
         ensure_private_dir(state)
+        self.wrote: Callable[[str], None] = lambda _path: None
+        """Told, on the thread that called, of every file of home that was written for a peer."""
         self._home = Home(home)
         self._around = around
         self._journal = Journal.open(state / "journal.db")
@@ -118,6 +120,7 @@ class Replica:
         self._registers = Registers(self._versions, journal, self.history, around.token)
         self._counting = Counting(journal, around.time, around.token)
         self._logs = Logs(journal, index)
+        self._logs.wrote = self._wrote
         self._shelf = Shelf(self._home, journal, index, self._logs)
         guard = Guard(journal, around.now)
         self._verification = Verification(self._versions, around.check)
@@ -138,6 +141,9 @@ class Replica:
             guard,
             self._follow,
         )
+
+    def _wrote(self, path: str) -> None:
+        self.wrote(path)
 
     # --- opening ----------------------------------------------------------------------------------
 
@@ -445,6 +451,8 @@ class Replica:
             self._troubles[path] = f"{path}: {error}"
             raise
         self._troubles.pop(path, None)
+        if applied.value is not None:
+            self.wrote(path)
         self._follow(applied.change)
         self._registers.keep_losers(path)
         self._reset_counters(root)
@@ -516,8 +524,8 @@ class Replica:
             self._judge_again()
 
     def _judge_again(self) -> None:
-        with suppress(HomeMissing), self._home.open() as root, self._indexing():
-            self._lines.unpark_signed(root)
+        with suppress(HomeMissing, StorageFailed), self._home.open() as root, self._indexing():
+            self._lines.unpark_signed(root)  # what fails is done by the next sweep
 
     # --- a person's word ----------------------------------------------------------------------------
 

@@ -23,6 +23,8 @@ from fleetsync.devices.identity import Identity, ensure_identity
 from fleetsync.devices.notary import SigningOrder
 from fleetsync.devices.roster import Claim
 from fleetsync.errors import NotarySilent
+from fleetsync.records.signatures import Signed
+from tests.fakes.ed25519 import key_of
 
 EDGES = Path(__file__).parents[2] / "vectors" / "ed25519_edge.jsonl"
 
@@ -56,6 +58,29 @@ def test_a_claim_that_introduces_no_device_fails(identity):
     signature = seal.signer(identity.key())(b"message")
     assert seal.verify(Claim(identity.certificate, b"message", signature, identity.certificate))
     assert not seal.verify(Claim(identity.certificate, b"message", signature, b"junk"))
+
+
+def test_many_signatures_on_lines_are_asked_of_a_child_and_few_are_not(monkeypatch):
+    """Both give the same answers; without a child it only takes longer."""
+    key, private = key_of(bytes(32))
+    claims = [Signed(key, b"%d" % n, private.sign(b"%d" % (n - n % 7 // 6))) for n in range(notary.FEW + 1)]
+    expected = [n % 7 != 6 for n in range(notary.FEW + 1)]
+    asked, real = [], notary._ask
+
+    def counted(task, *question):
+        asked.append(task)
+        return real(task, *question)
+
+    monkeypatch.setattr(notary, "_ask", counted)
+    assert notary.check(claims) == expected
+    assert notary.check(claims[:-1]) == expected[:-1]
+    assert asked == ["check"]
+
+    def silent(*_):
+        raise NotarySilent("no more processes")
+
+    monkeypatch.setattr(notary, "_ask", silent)
+    assert notary.check(claims) == expected
 
 
 def certificate(key, *, ca=False, signer=None, constraints=True) -> bytes:
