@@ -124,9 +124,13 @@ class Sync(Section, frozen=True):
     private: Annotated[tuple[SkillGlob, ...], msgspec.Meta(max_length=1000)] = ()
 
     def selection(self) -> Selection:
-        """What this device carries: of the chosen datasets what is included and not excluded."""
+        """What this device carries: of the chosen datasets what is included and not excluded. What
+        devices publish of themselves is no file of home: it is left out only if it is excluded.
+        """
         included = [] if "**" in self.include else ["**", *(f"!{glob}" for glob in self.include)]
-        left_out = [row.glob for row in datasets.DATASETS if not self._chosen(row.name)]
+        included += [f"!{row.glob}" for row in datasets.DATASETS if row.published and included]
+        files = [row for row in datasets.DATASETS if not row.published]
+        left_out = [row.glob for row in files if not self._chosen(row.name)]
         return Selection((*included, *left_out, *self.exclude), tuple(self.private))
 
     def _chosen(self, dataset: str) -> bool:

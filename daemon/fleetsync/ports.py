@@ -17,6 +17,7 @@ import msgspec
 
 from fleetsync.records.audits import Run, RunFilter, RunLog, RunStart, RunStats
 from fleetsync.records.names import DeviceId
+from fleetsync.selection import EVERYTHING, Selection
 
 INFINITY = 2**64 - 1
 """The timestamp above every item; items carry at most INFINITY - 1."""
@@ -66,6 +67,10 @@ class Outcome(StrEnum):
 
 HELD = "its stamp is further ahead than clocks may differ: it is kept and shown, and does not win yet"
 """The reason of a register version that is taken in and held."""
+
+
+NOT_CARRIED = "this device does not carry it"
+"""The reason for which a body of a path that was left out here is refused: no fault of anybody's."""
 
 
 class Verdict(msgspec.Struct, frozen=True, array_like=True):
@@ -161,11 +166,21 @@ class Storage(Protocol):
     All calls block and may raise `LocalError`; after an exception nothing of the call counts.
     """
 
-    def head(self) -> Head:
-        """The state of the set now; O(1)."""
+    def select(self, selection: Selection) -> bool:
+        """Members are from now on those of the paths that it carries; True if the set changed.
 
-    def ranges(self) -> Ranges:
-        """The set in key order, for one reconciliation message."""
+        Files stay where they are. What ceases to be a member leaves no trace in the set, what becomes
+        one again is the member that it was; bodies of other paths are refused as `NOT_CARRIED`.
+        """
+
+    def head(self, carried: Selection = EVERYTHING) -> Head:
+        """The state of the set now, or of the part of it that is carried elsewhere too.
+
+        O(1) for the whole set, else the number of paths.
+        """
+
+    def ranges(self, carried: Selection = EVERYTHING) -> Ranges:
+        """The set, or that part of it, in key order, for one reconciliation message."""
 
     def bodies(self, ids: Sequence[bytes]) -> Iterator[list[Item]]:
         """The members with these ids, as pages like those of `between`; ids that are no members are left out."""

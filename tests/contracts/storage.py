@@ -17,8 +17,21 @@ from fleetsync import datasets
 from fleetsync.merge import register
 from fleetsync.merge.fingerprint import fingerprint, id_sum
 from fleetsync.merge.register import Dot, Stamp, Version
-from fleetsync.ports import END, HELD, START, Bound, Group, HomeState, Item, Outcome, Storage, Verdict
+from fleetsync.ports import (
+    END,
+    HELD,
+    NOT_CARRIED,
+    START,
+    Bound,
+    Group,
+    HomeState,
+    Item,
+    Outcome,
+    Storage,
+    Verdict,
+)
 from fleetsync.records.names import DeviceId
+from fleetsync.selection import EVERYTHING, Selection
 from tests.fakes.fleet import START as NOW
 from tests.fakes.fleet import FakeTime, device_id, event, log_path, manifest_path
 
@@ -305,6 +318,59 @@ class StorageContract:
         assert ranges.lower_bound(Bound(keys[7].ts, keys[7].id[:2]), 2) == 7
         assert ranges.lower_bound(END) == len(keys)
         assert 0 < ranges.snap(0, len(keys), 20) < len(keys)
+
+    # --- what is carried ---------------------------------------------------------------------------
+
+    def test_a_part_of_the_set_is_a_set(self, site):
+        """Head and ranges of the paths that another device carries too are those of their members alone."""
+        other = log_path("build")
+        site.write(DEPLOY, *[event(n) for n in range(20)])
+        give(site.storage, other, *[event(n) for n in range(20)])
+        carried = Selection(("skills/build",))
+        keys = sorted(item.key for item in members(site.storage) if carried.carries(item.path))
+        head, ranges = site.storage.head(carried), site.storage.ranges(carried)
+        assert head.count == ranges.size() == len(keys) == 21
+        assert head.fingerprint == fingerprint(id_sum(key.id for key in keys), len(keys))
+        assert (head.epoch, head.arrival) == (site.storage.head().epoch, site.storage.head().arrival)
+        assert [tuple(key) for key in ranges.keys(0, 21)] == keys
+        site.write(DEPLOY, event(50))
+        give(site.storage, other, event(50))
+        assert site.storage.head(carried).count == site.storage.ranges(carried).size() == 22
+
+    def test_a_part_of_the_set_follows_what_leaves_the_rest(self, site):
+        """A version that is superseded in what is left out elsewhere changes nothing of the part."""
+        carried = Selection(("skills/deploy/skill.yaml",))
+        site.write(DEPLOY, event(1))
+        before = site.storage.head(carried)
+        site.time.elapsed += 10
+        site.edit(MANIFEST, MANIFEST_TEXT + b"x: 1\n")
+        after = site.storage.head(carried)
+        assert (after.count, after.fingerprint) == (before.count, before.fingerprint)
+
+    def test_what_is_left_out_is_no_member(self, site):
+        """It leaves the set, is not read and not taken, and nothing of it is a fault of anybody's."""
+        site.write(DEPLOY, event(1))
+        assert site.storage.select(Selection(("skills/*/events.jsonl",)))
+        assert [item.path for item in members(site.storage)] == [MANIFEST]
+        site.write(DEPLOY, event(2))
+        assert give(site.storage, DEPLOY, event(3)) == [Verdict(Outcome.REFUSED, NOT_CARRIED)]
+        assert [item.path for item in members(site.storage)] == [MANIFEST]
+        assert site.read(DEPLOY).split() == [event(1), event(2)]
+        assert not site.storage.select(Selection(("skills/*/events.jsonl",)))
+
+    def test_what_is_carried_again_is_the_member_that_it_was(self, site):
+        """No new version and no other line: the set is the one from before, with what was added."""
+        site.write(DEPLOY, event(1))
+        before = site.storage.head()
+        site.storage.select(Selection(("**",)))
+        assert site.storage.head().count == 0
+        assert site.storage.select(EVERYTHING)
+        after = site.storage.head()
+        assert (after.count, after.fingerprint) == (before.count, before.fingerprint)
+        site.storage.select(Selection(("**",)))
+        site.write(DEPLOY, event(2))
+        site.storage.select(EVERYTHING)
+        assert bodies(site.storage, DEPLOY) == [event(1), event(2)]
 
     # --- registers ---------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from fleetsync.merge.ranges import ListRanges
 from fleetsync.merge.reconcile import Initiator, respond
 from fleetsync.ports import Bound, Head, Key
 from fleetsync.replica.index import Entry, Index
+from fleetsync.selection import Selection
 
 NUMBERS = st.integers(0, 4000)
 
@@ -97,6 +98,25 @@ class IndexMachine(RuleBasedStateMachine):
             message = step.message
         need |= {one.key.id for one in self.model.values() if any(a <= one.key < b for a, b in spans)}
         assert need == set(list(self.model)[:missing])
+
+    @rule(kept=st.sets(st.integers(0, 4)))
+    def leave_out(self, kept: set[int]) -> None:
+        """A part of the set is what a list of its members would be, in every answer."""
+        carried = Selection(("**", *(f"!path-{number}" for number in sorted(kept))))
+        keys = sorted(one.key for one in self.model.values() if carried.carries(one.path))
+        listed, ranges = ListRanges(keys), self.index.ranges(carried)
+        count = len(keys)
+        head = self.index.head(carried)
+        assert (head.count, head.fingerprint) == (count, fingerprint(listed.sum(0, count), count))
+        assert ranges.size() == count
+        assert ranges.keys(0, count) == keys
+        for at in range(0, count, 1 + count // 7):
+            assert ranges.key(at) == keys[at]
+            assert ranges.keys(at // 3, at) == keys[at // 3 : at]
+            assert ranges.sum(at // 2, count - at // 3) == listed.sum(at // 2, count - at // 3)
+            assert ranges.lower_bound(keys[at], at // 2) == at
+            assert ranges.lower_bound((keys[at].ts, b"")) == listed.lower_bound((keys[at].ts, b""))
+            assert 0 <= ranges.snap(0, count, at) <= count
 
     @invariant()
     def agrees(self) -> None:

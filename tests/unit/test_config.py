@@ -184,6 +184,15 @@ def test_what_a_device_carries() -> None:
         assert not chosen.carries(path)
 
 
+def test_what_devices_publish_is_left_out_only_by_name() -> None:
+    """Keys of agents are no files of home: whoever chooses channels alone can still verify their lines."""
+    keys = f"devices/{'a' * 52}/agent-keys"
+    assert (
+        decode('[sync]\ninclude = ["channels"]\ndatasets = ["channel-*"]', "c").sync.selection().carries(keys)
+    )
+    assert not decode('[sync]\nexclude = ["devices"]', "c").sync.selection().carries(keys)
+
+
 def test_text_that_is_not_utf8_is_explained(tmp_path: Path) -> None:
     """A file in another encoding is refused with the line."""
     file = tmp_path / "c.toml"

@@ -16,13 +16,15 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from fleetsync.errors import IndexDamaged, StorageFailed
-from fleetsync.merge.fingerprint import fingerprint
+from fleetsync.merge.fingerprint import MODULUS, fingerprint, id_number
+from fleetsync.merge.ranges import Without
 from fleetsync.ports import Bound, Head, Key, Ranges
 from fleetsync.records.names import DeviceId
 from fleetsync.replica.blocks import MEMBER, Blocks, Member, Summary
+from fleetsync.selection import EVERYTHING, Selection
 
 SCHEMA_VERSION = 2
 
@@ -153,9 +155,14 @@ class Index:
     """The members of the set, on disk and in order."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
+        self.carries: Callable[[str], bool] = EVERYTHING.carries
+        """Whether members of a path may be taken in; others are passed over."""
         self._db = connection
         self._depth = 0
         self._waiting: list[Member] = []
+        self._sums: dict[str, tuple[int, int]] | None = None
+        self._views: dict[Selection, Ranges] = {}
+        self._views_of = (0, 0, 0)
         self._load()
 
     @classmethod
@@ -199,16 +206,46 @@ class Index:
         """8 random bytes, made with the database."""
         return self._epoch
 
-    def head(self) -> Head:
-        """The state of the set now; O(1)."""
+    def head(self, carried: Selection = EVERYTHING) -> Head:
+        """The state of the set now, or of the part of it in these paths."""
         self._take_in()
-        size = self._blocks.size()
-        return Head(self._epoch, self._arrival, size, fingerprint(self._blocks.total(), size))
+        size, total = self._blocks.size(), self._blocks.total()
+        if not carried.is_everything:
+            left_out = [each for path, each in self._by_path().items() if not carried.carries(path)]
+            size -= sum(count for count, _ in left_out)
+            total = (total - sum(ids for _, ids in left_out)) % MODULUS
+        return Head(self._epoch, self._arrival, size, fingerprint(total, size))
 
-    def ranges(self) -> Ranges:
-        """The set in key order, until it changes."""
+    def ranges(self, carried: Selection = EVERYTHING) -> Ranges:
+        """The set, or the part of it in these paths, in key order, until it changes."""
         self._take_in()
-        return self._blocks
+        if carried.is_everything:
+            return self._blocks
+        state = self._arrival, self._blocks.size(), self._blocks.total()
+        if self._views_of != state:
+            self._views, self._views_of = {}, state
+        if carried not in self._views:
+            # Reconciliation takes keys for the pairs that they are.
+            self._views[carried] = cast(Ranges, Without(self._blocks, self._left_out(carried)))
+        return self._views[carried]
+
+    def _left_out(self, carried: Selection) -> list[Key]:
+        numbers = [self._numbers[path] for path in self._by_path() if not carried.carries(path)]
+        rows = self._rows_in("SELECT ts, id FROM items WHERE path", numbers)
+        return sorted(Key(_unsigned(ts), identity) for ts, identity in rows)
+
+    def _by_path(self) -> dict[str, tuple[int, int]]:
+        """How many members each path has and the sum of their ids; read once somebody asks for parts."""
+        if self._sums is None:
+            self._sums = {}
+            for number, identity in self._rows("SELECT path, id FROM items"):
+                self._note_sum(self._texts[number], identity, 1)
+        return self._sums
+
+    def _note_sum(self, path: str, identity: bytes, sign: int) -> None:
+        if self._sums is not None:
+            count, total = self._sums.get(path, (0, 0))
+            self._sums[path] = count + sign, (total + sign * id_number(identity)) % MODULUS
 
     # members
 
@@ -227,11 +264,14 @@ class Index:
     def add_new(self, entries: Iterable[Entry]) -> list[Entry]:
         """As `add`, of members that the caller has just found to be unknown and distinct."""
         with self.transaction():
-            fresh = [Entry(*entry[:5], n) for n, entry in enumerate(entries, self._arrival + 1)]
+            carried = (entry for entry in entries if self.carries(entry.path))
+            fresh = [Entry(*entry[:5], n) for n, entry in enumerate(carried, self._arrival + 1)]
             self._arrival += len(fresh)
             rows = [self._item_row(entry) for entry in fresh]
             self._run(f"INSERT INTO items ({_ITEM}) VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
             self._waiting += [(*entry.key, entry.arrival) for entry in fresh]
+            for entry in fresh if self._sums is not None else ():
+                self._note_sum(entry.path, entry.key.id, 1)
             if len(self._waiting) > WAITING:
                 self._take_in()
         return fresh
@@ -252,6 +292,8 @@ class Index:
             self._take_in()
             self._blocks.remove(entry.key for entry in entries)
             self._run("DELETE FROM items WHERE arrival = ?", ((entry.arrival,) for entry in entries))
+            for entry in entries:
+                self._note_sum(entry.path, entry.key.id, -1)
 
     def relocate(self, places: Iterable[tuple[bytes, int, int]]) -> None:
         """Say where bodies lie now: (id, offset, length) each; ids that are no members are ignored."""
@@ -412,6 +454,8 @@ class Index:
         rows = self._rows("SELECT number, size, sum, first_ts, first_id, last_ts, last_id FROM blocks")
         self._blocks = Blocks(self, map(_summary, rows))
         self._waiting.clear()
+        self._sums = None
+        self._views.clear()
 
     def _number(self, text: str) -> int:
         """The number that stands for a path or device id."""

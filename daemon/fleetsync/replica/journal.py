@@ -304,9 +304,9 @@ class Journal:
         query = "SELECT path, count(*) FROM parked WHERE reason != ? GROUP BY path"
         return dict(self._query(query, (without,)).fetchall())
 
-    def parked_reasons(self) -> dict[str, int]:
-        """How many lines are parked, by reason."""
-        return dict(self._query("SELECT reason, count(*) FROM parked GROUP BY reason").fetchall())
+    def parked_reasons(self) -> list[tuple[str, str, int]]:
+        """Path, reason, and how many lines of that path are parked for it."""
+        return self._query("SELECT path, reason, count(*) FROM parked GROUP BY path, reason").fetchall()
 
     def set_reason(self, ids: Iterable[bytes], reason: str) -> None:
         """Why these parked lines are parked, from now on."""

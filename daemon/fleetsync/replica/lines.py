@@ -7,7 +7,8 @@ live manifest beside the log, on what mur here can read, on deletions and on the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import chain
 
@@ -29,6 +30,7 @@ from fleetsync.replica.logs import Logs, NewLine
 from fleetsync.replica.shelf import Shelf
 from fleetsync.replica.verification import AWAITED, Verification
 from fleetsync.replica.versions import Versions
+from fleetsync.selection import EVERYTHING
 
 NO_MANIFEST = "no live manifest"
 UNREADABLE = "mur here could not read it"
@@ -53,6 +55,8 @@ class Lines:
         verification: Verification,
     ) -> None:
         self.refused = 0
+        self.carries: Callable[[str], bool] = EVERYTHING.carries
+        """Whether this device carries a path; lines of others stay parked, whatever they wait for."""
         self._journal = journal
         self._index = index
         self._logs = logs
@@ -224,7 +228,7 @@ class Lines:
 
     def unpark(self, root: Folder, path: str, row: Dataset) -> None:
         """Write the parked lines of a log that may be written now, and count them."""
-        parked = self._journal.parked(path)
+        parked = self._journal.parked(path) if self.carries(path) else []
         if not parked:
             return
         lines = [NewLine(Key(line.ts, line.id), line.body) for line in parked]
@@ -273,7 +277,7 @@ class Lines:
     def recount_one(self, root: Folder, path: str) -> None:
         """Count what waits at one log, if there is one."""
         row = datasets.find(path)
-        if row is not None and has_manifest(root, path, row):
+        if row is not None and self.carries(path) and has_manifest(root, path, row):
             self.count(root, path, row, {})
 
     # --- how it is ----------------------------------------------------------------------------------
@@ -283,9 +287,12 @@ class Lines:
         return self._logs.collisions() + len(self._collided)
 
     def parked(self) -> dict[str, int]:
-        """How many members wait, by reason; what was deleted does not."""
-        reasons = self._journal.parked_reasons()
-        return {reason: count for reason, count in sorted(reasons.items()) if reason != TRASHED}
+        """How many members wait, by reason; what was deleted, or is left out here, does not."""
+        counts: Counter[str] = Counter()
+        for path, reason, count in self._journal.parked_reasons():
+            if reason != TRASHED and self.carries(path):
+                counts[reason] += count
+        return dict(sorted(counts.items()))
 
 
 def _as_carried(row: Dataset, body: bytes) -> bytes:

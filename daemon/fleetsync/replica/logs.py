@@ -100,6 +100,7 @@ class Logs:
     def gone(self, path: str) -> None:
         """The file alone is missing: its lines are not here any more; peers will refill it."""
         state = self._states.pop(path, None)
+        self._torn.discard(path)
         if state is None:
             return
         with self._index.transaction():

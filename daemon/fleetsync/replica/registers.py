@@ -30,6 +30,7 @@ from fleetsync.replica.history import History, Why
 from fleetsync.replica.journal import Journal, RegisterFile, Swap
 from fleetsync.replica.layout import STAGING, Look, Seen, look_of
 from fleetsync.replica.versions import NOTHING, Change, Versions
+from fleetsync.selection import EVERYTHING
 
 LIMIT = datasets.MAX_BODY - 65_536
 """The largest value, bytes: with its version's header it stays under the item limit."""
@@ -62,6 +63,8 @@ class Registers:
         self.versions = versions
         self.outlived: Callable[[str, Version], bool] = lambda _path, _gone: False
         """Whether a line that a deletion does not cover stands beside this register (SEMANTICS §3.3)."""
+        self.carries: Callable[[str], bool] = EVERYTHING.carries
+        """Whether this device carries a path; of others nothing is noticed and nothing is applied."""
         self.oversize: set[str] = set()
         self._journal = journal
         self._history = history
@@ -86,7 +89,7 @@ class Registers:
 
     def unapplied(self) -> list[str]:
         """Paths whose file is not what it should be: a crash came first, or a held version ripened."""
-        return [path for path in self.versions.paths() if self.is_unapplied(path)]
+        return [path for path in self.versions.paths() if self.carries(path) and self.is_unapplied(path)]
 
     def is_unapplied(self, path: str) -> bool:
         """Whether the file is not what it should be, as far as is known without looking."""
@@ -96,8 +99,9 @@ class Registers:
         return (file is None or file.digest != target.digest) and self.place_of(path) is None
 
     def present(self) -> list[str]:
-        """The paths whose file was there when last seen or written."""
-        return [path for path, file in self._files.items() if file.digest != GONE_DIGEST]
+        """The paths carried here whose file was there when last seen or written."""
+        there = (path for path, file in self._files.items() if file.digest != GONE_DIGEST)
+        return [path for path in there if self.carries(path)]
 
     def holds(self, path: str, value: bytes) -> bool:
         """Whether the file held this value when last seen or written."""
@@ -131,7 +135,8 @@ class Registers:
     def misplaced(self) -> list[str]:
         """The paths that are alive and not applied because of their spelling."""
         several = self.versions.spellings.several()
-        return [path for path in several if self._is_alive(path) and self.place_of(path) is not None]
+        alive = (path for path in several if self.carries(path) and self._is_alive(path))
+        return [path for path in alive if self.place_of(path) is not None]
 
     def outspelled(self) -> list[str]:
         """Those of them whose file stands in home all the same."""

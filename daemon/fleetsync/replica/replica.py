@@ -8,10 +8,12 @@ and nothing of the network or the event loop.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from fleetsync import datasets
 from fleetsync.datasets import Kind
@@ -27,6 +29,7 @@ from fleetsync.errors import (
 )
 from fleetsync.files import Folder, ensure_private_dir
 from fleetsync.ports import (
+    NOT_CARRIED,
     Alert,
     Arrival,
     Bound,
@@ -59,6 +62,7 @@ from fleetsync.replica.trash import Trash
 from fleetsync.replica.units import Units
 from fleetsync.replica.verification import Verification
 from fleetsync.replica.versions import Change, Clock, Member, Versions
+from fleetsync.selection import EVERYTHING, Selection
 
 MANY = 3
 """More files than this that go back to superseded values at once are a restored home."""
@@ -66,6 +70,11 @@ LINES_AT_ONCE = 4096
 """Of one log: what is known of a line while it is applied costs several times its bytes."""
 ANOTHER_SPELLING = "the name of another path differs in case alone"
 _HOME_SEEN = "home-seen"
+_SELECTED = "selected"
+
+
+_Choice = tuple[tuple[str, ...], tuple[str, ...]]
+"""Rules and private skills, as the journal keeps them."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +100,19 @@ class Surroundings:
 class Replica:
     """The `Storage` of a device with a home; blocking and single-threaded."""
 
-    def __init__(self, home: Path, state: Path, device: DeviceId, around: Surroundings, skew: int) -> None:
+    def __init__(
+        self,
+        home: Path,
+        state: Path,
+        device: DeviceId,
+        around: Surroundings,
+        skew: int,
+        selection: Selection = EVERYTHING,
+    ) -> None:
         """Opens or makes the state below `state`, settles what a crash left; does not scan.
 
-        `skew` is the allowed clock skew in µs. Raises `JournalDamaged`, `StorageFailed`.
+        `skew` is the allowed clock skew in µs, `selection` what this device carries. Raises
+        `JournalDamaged`, `StorageFailed`.
         """
         ensure_private_dir(state)
         self.wrote: Callable[[str], None] = lambda _path: None
@@ -105,6 +123,8 @@ class Replica:
         self._index = _open_index(state / "index.db", around)
         self.history = History(state / "history", self._journal, around.now)
         self._build(state, device, skew)
+        self._seen_with = _selection_of(self._journal.get(_SELECTED))  # at the last full scan
+        self._choose(selection)
         self._refused = 0
         self._troubles: dict[str, str] = {}
         self._watched = False
@@ -160,8 +180,12 @@ class Replica:
         of the index that was undone, may have come between the two. The files follow with a scan.
         """
         versions = [_version_entry(m) for m in self._versions.all_members()]
-        members = [*versions, *(parked_entry(line) for line in self._journal.parked())]
+        entries = [*versions, *(parked_entry(line) for line in self._journal.parked())]
+        members = [entry for entry in entries if self._carries(entry.path)]
         with self._index.transaction():
+            for state in self._index.files():
+                if not self._carries(state.path):
+                    self._logs.gone(state.path)
             self._index.remove(list(self._index.in_journal() - {member.key.id for member in members}))
             self._index.add(members)
         self._aligned = True
@@ -199,15 +223,52 @@ class Replica:
             self._logs.reload()
             raise
 
+    # --- what is carried ----------------------------------------------------------------------------
+
+    def select(self, selection: Selection) -> bool:
+        """See `Storage.select`. The journal keeps what it knows of paths that are left out: what has
+        been counted is never counted again, and a file that comes back unchanged is no new version.
+        """
+        before = self._state()
+        self._choose(selection)
+        self._troubles = {path: why for path, why in self._troubles.items() if self._carries(path)}
+        with self._indexing():
+            self._align()
+        self.scan(None)
+        return before != self._state()
+
+    def _choose(self, selection: Selection) -> None:
+        self._selection = selection
+        self._carries = selection.carries
+        self._index.carries = self._registers.carries = self._lines.carries = selection.carries
+
+    def _welcome(self, present: Collection[str]) -> None:
+        """What was left out at the last full scan and is missing now was not deleted: nobody was looking."""
+        if self._seen_with == self._selection:
+            return
+        for path in self._registers.present():
+            if path not in present and not self._seen_with.carries(path):
+                self._registers.forget(path)
+        choice = (self._selection.rules, self._selection.private)
+        self._journal.put(_SELECTED, msgspec.msgpack.encode(choice))
+        self._seen_with = self._selection
+
+    def _require_carried(self, path: str) -> None:
+        if not self._carries(path):
+            raise NotFound(
+                f"{path} is left out on this device",
+                next_step="change [sync] in the configuration, then `fleetsync reload`",
+            )
+
     # --- the set ----------------------------------------------------------------------------------
 
-    def head(self) -> Head:
+    def head(self, carried: Selection = EVERYTHING) -> Head:
         """See `Storage.head`."""
-        return self._index.head()
+        return self._index.head(carried)
 
-    def ranges(self) -> Ranges:
+    def ranges(self, carried: Selection = EVERYTHING) -> Ranges:
         """See `Storage.ranges`."""
-        return self._index.ranges()
+        return self._index.ranges(carried)
 
     def bodies(self, ids: Sequence[bytes]) -> Iterator[list[Item]]:
         """See `Storage.bodies`."""
@@ -255,7 +316,7 @@ class Replica:
     def _sweep(self, root: Folder) -> None:
         """Everything: what changed, what is gone, what was left to do."""
         identity = root.identity()
-        seen = list(self._home.walk(root))
+        seen = [each for each in self._home.walk(root) if self._carries(each.path)]
         self._notice_restored_home(root, seen)
         for each in seen:
             self._scan_quietly(root, each)
@@ -265,6 +326,7 @@ class Replica:
         for state in self._index.files():  # some may have been made since the walk, by lines set free
             if state.path not in present and see(root, state.path) is None and _is_damage(root, state.path):
                 self._logs.gone(state.path)
+        self._welcome(present)
         self._units.look(root, present, watched=self._watched)
         self._watched = True
         self._registers.home_is_known()
@@ -293,7 +355,7 @@ class Replica:
             return None
 
     def _look_at(self, root: Folder, paths: Sequence[str]) -> None:
-        for path in sorted(set(paths), key=is_log):
+        for path in sorted(filter(self._carries, set(paths)), key=is_log):
             row = datasets.find(path)
             if is_public_file(path):
                 self._publish(root)
@@ -344,7 +406,8 @@ class Replica:
             if self._lines.learnt():
                 self._lines.unpark_all(root)
         elif self._registers.changed(seen.path, seen.look) and not self._units.guard.stops:
-            self._follow(self._registers.scan(root, seen, watched=self._watched))
+            watched = self._watched and self._seen_with.carries(seen.path)
+            self._follow(self._registers.scan(root, seen, watched=watched))
             self._bring(root, seen.path)
 
     def _notice_restored_home(self, root: Folder, seen: Sequence[Seen]) -> None:
@@ -391,6 +454,8 @@ class Replica:
         except MalformedRecord as error:
             self._refused += len(group.bodies)
             return [Verdict(Outcome.REFUSED, error.message)] * len(group.bodies)
+        if not self._carries(path):
+            return [Verdict(Outcome.REFUSED, NOT_CARRIED)] * len(group.bodies)
         if row.kind is Kind.REGISTER:
             return self._apply_versions(root, path, group.bodies, origin)
         verdicts: list[Verdict] = []
@@ -434,7 +499,7 @@ class Replica:
 
     def _bring(self, root: Folder, path: str) -> None:
         """The file becomes the current version; what could not be done now is done by `settle`."""
-        if self._units.guard.stops:
+        if self._units.guard.stops or not self._carries(path):
             return
         row = datasets.find(path)
         standing = directory_exists(root, path.rpartition("/")[0])  # else nothing is there to reset
@@ -472,7 +537,8 @@ class Replica:
     def _catch_up(self, root: Folder) -> None:
         """Do what could not be done before: files, parked lines, counts, directories to take away."""
         for member in self._versions.held_by_our_clock():
-            self._mint_anew(member)
+            if self._carries(member.stored.path):
+                self._mint_anew(member)
         self._make_way(root)
         for path in self._registers.unapplied():
             with suppress(StorageFailed):  # told by `condition`; it never keeps the others from being brought
@@ -535,7 +601,8 @@ class Replica:
         Returns the newest entry of history: what lost by this. Raises `NotFound`.
         """
         with self._home.open() as root, self._indexing():
-            files = [seen for seen in self._home.walk(root) if _within(seen, path)]
+            self._require_carried(path)
+            files = [s for s in self._home.walk(root) if _within(s, path) and self._carries(s.path)]
             if not files:
                 raise NotFound(f"{path} is no file or directory that syncs as a whole")
             kept = [self._keep_local(root, seen.path) for seen in files]
@@ -561,6 +628,8 @@ class Replica:
         chosen = [self.history.value(each, version) for each in sorted(paths)]
         if not chosen:
             raise NotFound(f"history has nothing of {path}", next_step="run `fleetsync history`")
+        for entry, _ in chosen:
+            self._require_carried(entry.path)
         with self._home.open() as root, self._indexing():
             for entry, raw in chosen:
                 value = datasets.require(entry.path)[1].value_of(raw)  # history has whole files too
@@ -575,6 +644,7 @@ class Replica:
 
     def rebuild_stats(self, path: str) -> None:
         """The counters beside this log become the fold of all of its lines. Raises `NotFound`."""
+        self._require_carried(path)
         with self._home.open() as root:
             entries = [e for e in self._index.of_path(path) if e.offset != IN_JOURNAL]
             if not entries:
@@ -601,16 +671,18 @@ class Replica:
         misplaced = self._registers.misplaced()
         if misplaced:
             parked = {**parked, ANOTHER_SPELLING: len(misplaced)}
+        held = [member for member in self._versions.held() if self._carries(member.stored.path)]
+        oversize = [path for path in self._registers.oversize if self._carries(path)]
         return Condition(
             self._home_state(alerts),
             parked=sum(parked.values()),
-            held=len(self._versions.held()),
-            refused=self._refused + self._lines.refused + len(self._registers.oversize),
+            held=len(held),
+            refused=self._refused + self._lines.refused + len(oversize),
             malformed=self._logs.malformed(),
             collisions=self._lines.collisions(),
             alerts=[
                 *alerts,
-                *(_held_alert(member) for member in self._versions.held()),
+                *map(_held_alert, held),
                 *(_spelling_alert(path, self._registers.place_of(path)) for path in misplaced),
                 *self._verification.alerts(),
             ],
@@ -634,7 +706,8 @@ class Replica:
                 reason,
                 "mend or remove the file",
             )
-            for reason in self._counting.unreadable.values()
+            for path, reason in self._counting.unreadable.items()
+            if self._carries(path)
         ]
         alerts += [
             Alert("file-trouble", "A file could not be synced.", reason, "run `fleetsync doctor`")
@@ -677,6 +750,11 @@ def _guard_alert(held: Held) -> Alert:
     detail = _ASKED[held.cause].format(n=len(held.paths), paths=shown)
     step = "`fleetsync guard confirm` if it was meant, `fleetsync guard undo` if not"
     return Alert("guarded", "fleetsync waits for your word.", detail, step)
+
+
+def _selection_of(raw: bytes | None) -> Selection:
+    """What was carried at the last full scan; everything, if nothing ever was left out."""
+    return EVERYTHING if raw is None else Selection(*msgspec.msgpack.decode(raw, type=_Choice))
 
 
 def _open_index(path: Path, around: Surroundings) -> Index:

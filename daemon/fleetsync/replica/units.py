@@ -20,7 +20,7 @@ from fleetsync.errors import LockBusy, MalformedRecord
 from fleetsync.files import Folder
 from fleetsync.ports import Key
 from fleetsync.records import loglines
-from fleetsync.replica.guard import Cause, Guard
+from fleetsync.replica.guard import Cause, Guard, Held
 from fleetsync.replica.history import History, Why
 from fleetsync.replica.index import IN_JOURNAL, Index
 from fleetsync.replica.journal import Journal, ParkedLine, Trashing
@@ -98,6 +98,7 @@ class Units:
         """What has been missing long enough is deleted, or put back if it is a manifest alone."""
         if self.guard.stops:
             return
+        self._missing = {p: each for p, each in self._missing.items() if self._registers.carries(p)}
         late = {p: each for p, each in self._missing.items() if each.since + PATIENCE <= self._now()}
         gone = [path for path in late if see(root, path) is None and not _unit_exists(root, path)]
         for path in late:
@@ -113,7 +114,8 @@ class Units:
         paths = list(paths)
         by_dataset = Counter(_dataset(path) for path in paths)
         for name, count in by_dataset.items():
-            total = sum(_dataset(path) == name for path in self._versions.paths())
+            carried = filter(self._registers.carries, self._versions.paths())
+            total = sum(_dataset(path) == name for path in carried)
             if not self.guard.allows(name, count, total):
                 self.guard.hold(cause, paths)
                 return False
@@ -235,7 +237,7 @@ class Units:
         """It was meant: what is missing here is deleted, what was deleted elsewhere goes, what was
         brought back stays. Returns the paths.
         """
-        held = self.guard.release()
+        held = self._release()
         if held is None:
             return []
         if held.cause is Cause.DELETED_HERE:
@@ -252,7 +254,7 @@ class Units:
 
     def undo(self) -> list[str]:
         """It was not meant: what is missing here comes back, what was deleted elsewhere stays."""
-        held = self.guard.release()
+        held = self._release()
         if held is None:
             return []
         for path in held.paths:
@@ -265,6 +267,11 @@ class Units:
                 if current is not None and current.before is not None:
                     self._follow(self._versions.mint_word(path, current.before, keep_floor=False))
         return held.paths
+
+    def _release(self) -> Held | None:
+        """What a person has decided about, less what was left out meanwhile."""
+        held = self.guard.release()
+        return held and Held(held.cause, [path for path in held.paths if self._registers.carries(path)])
 
     def give_back(self, root: Folder, unit: str) -> bool:
         """Put the trashed copy of a unit back in its place."""

@@ -16,11 +16,12 @@ from fleetsync import datasets
 from fleetsync.datasets import Kind
 from fleetsync.errors import MalformedRecord, PeerError
 from fleetsync.merge import register
-from fleetsync.merge.fingerprint import MODULUS, fingerprint, id_number
+from fleetsync.merge.fingerprint import MODULUS, fingerprint, id_number, id_sum
 from fleetsync.merge.ranges import ListRanges
 from fleetsync.merge.register import Dot, Stamp, Version
 from fleetsync.ports import (
     HELD,
+    NOT_CARRIED,
     Arrival,
     Bound,
     Condition,
@@ -34,6 +35,7 @@ from fleetsync.ports import (
     Verdict,
 )
 from fleetsync.records.names import DeviceId
+from fleetsync.selection import EVERYTHING, Selection
 
 T = TypeVar("T")
 
@@ -64,7 +66,13 @@ class MemoryStorage:
     """
 
     def __init__(
-        self, device: DeviceId, home: MemoryHome, *, clock: Callable[[], float], epoch: bytes
+        self,
+        device: DeviceId,
+        home: MemoryHome,
+        *,
+        clock: Callable[[], float],
+        epoch: bytes,
+        selection: Selection = EVERYTHING,
     ) -> None:
         self._device = device
         self._home = home
@@ -74,23 +82,45 @@ class MemoryStorage:
         self._arrivals: list[Arrival] = []
         self._total = 0
         self._ranges: Ranges | None = None
+        self._selection = selection
         self._read: dict[str, int] = {}  # log → bytes of it already taken in
         self._collisions = 0
         self._malformed: set[tuple[str, bytes]] = set()
-        for path, versions in home.versions.items():
-            for body in versions:
-                self._insert(path, body, None)
+        self._insert_versions()
         self.scan(None)
 
     # --- what the set is ---------------------------------------------------------------------
 
-    def head(self) -> Head:
-        """The state of the set now."""
-        count = len(self._items)
-        return Head(self._epoch, len(self._arrivals), count, fingerprint(self._total, count))
+    def select(self, selection: Selection) -> bool:
+        """Members are those of the paths that it carries."""
+        before = self.head()
+        self._selection = selection
+        for item in [item for item in self._items.values() if not selection.carries(item.path)]:
+            self._remove(item.key)
+            self._read.pop(item.path, None)
+        self._insert_versions()
+        self.scan(None)
+        return self.head() != before
 
-    def ranges(self) -> Ranges:
-        """The set in key order."""
+    def _insert_versions(self) -> None:
+        for path, versions in self._home.versions.items():
+            for body in versions if self._selection.carries(path) else ():
+                if datasets.identify(path, body).id not in self._items:
+                    self._insert(path, body, None)
+
+    def head(self, carried: Selection = EVERYTHING) -> Head:
+        """The state of the set now, or of the part of it in these paths."""
+        total, count = self._total, len(self._items)
+        if not carried.is_everything:
+            ids = [item.key.id for item in self._items.values() if carried.carries(item.path)]
+            total, count = id_sum(ids), len(ids)
+        return Head(self._epoch, len(self._arrivals), count, fingerprint(total, count))
+
+    def ranges(self, carried: Selection = EVERYTHING) -> Ranges:
+        """The set, or the part of it in these paths, in key order."""
+        if not carried.is_everything:
+            some = [item.key for item in self._items.values() if carried.carries(item.path)]
+            return cast(Ranges, ListRanges(some))
         if self._ranges is None:
             # Reconciliation takes keys for the pairs that they are.
             self._ranges = cast(Ranges, ListRanges(item.key for item in self._items.values()))
@@ -125,14 +155,15 @@ class MemoryStorage:
         before = self.head()
         for path in sorted(self._home.files) if paths is None else paths:
             row = datasets.find(path)
-            if row is not None and path in self._home.files:
+            if row is not None and path in self._home.files and self._selection.carries(path):
                 self._scan_log(path) if row.kind is Kind.LOG else self._scan_register(path)
         return self.head() != before
 
     def settle(self) -> bool:
         """Apply held versions whose time has come; the set itself never changes by that."""
         for path in self._home.versions:
-            self._write_current(path, self._clock())
+            if self._selection.carries(path):
+                self._write_current(path, self._clock())
         return False
 
     def due_in(self) -> float | None:
@@ -194,6 +225,8 @@ class MemoryStorage:
             key = datasets.identify(path, body)
         except (MalformedRecord, PeerError) as refusal:
             return Verdict(Outcome.REFUSED, refusal.message)
+        if not self._selection.carries(path):
+            return Verdict(Outcome.REFUSED, NOT_CARRIED)
         if known := self._items.get(key.id):
             self._collisions += known.body != body
             return Verdict(Outcome.KNOWN)
