@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
 
 from fleetsync.devices.notes import Direction
@@ -91,7 +91,7 @@ class Instances:
     def __init__(self) -> None:
         self._seen: dict[DeviceId, bytes] = {}
 
-    def meet(self, device: DeviceId, instance: bytes) -> None:
+    def meet(self, device: DeviceId, instance: bytes, live: Collection[bytes]) -> None:
         """Refuse a second one."""
         if self._seen.setdefault(device, instance) != instance:
             raise ClonedDevice(f"{device} has two instances")

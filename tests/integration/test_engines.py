@@ -8,7 +8,7 @@ from functools import partial
 import anyio
 import pytest
 
-from fleetsync.errors import HomeMissing, NotFound, NotTrusted, Paused, StorageFailed
+from fleetsync.errors import ClonedDevice, HomeMissing, NotFound, NotTrusted, Paused, StorageFailed
 from fleetsync.ports import Head
 from fleetsync.sync import changes
 from fleetsync.sync.exchange import Ending
@@ -345,3 +345,22 @@ async def test_the_schedule_does_what_push_forgot(due, expected):
             await eventually(lambda: world.equal(DEPLOY, 1))
         else:
             await eventually(lambda: len(world.exchanges) > before)
+
+
+async def test_a_second_live_instance_of_a_device_is_refused_and_told():
+    """Whoever is connected goes on; the other one is a clone, until a person has dealt with it."""
+    world = World("ab")
+    engine, b = world.engine("a"), device_id("b")
+    async with world.running():
+        await eventually(world.connected)
+        engine.shown(b, b"b" * 8)
+        engine.shown(b, b"b" * 8)
+        with pytest.raises(ClonedDevice):
+            engine.shown(b, b"\2" * 8)
+        engine.shown(b, b"b" * 8)
+        [view] = engine.peers()
+        assert isinstance(view.error, ClonedDevice)
+        assert view.state == "connected"
+        await engine.resume(b)
+        [view] = engine.peers()
+        assert view.error is None

@@ -88,7 +88,7 @@ class House:
         self._chronicle = _chronicle(settings, identity.device)
         self._watcher: Watcher | None = None
         self._reindex = Reindex(settings.home, lambda: self.settings.config.channels)
-        self._listener = Listener(application(self._for_peer), identity, met=self._met)
+        self._listener = Listener(application(self._for_peer, shown=self._shown), identity, met=self._met)
 
     # --- running ------------------------------------------------------------------------------------
 
@@ -148,7 +148,7 @@ class House:
             wall=time.time,
             monotonic=time.monotonic,
             random=random.random,
-            meet=lambda device, instance: self._fleet.note_instance(device, instance, ()),
+            meet=self._fleet.note_instance,
             tempo=Tempo(sync.push, sync.sweep, sync.exchange, sync.stale),
         )
 
@@ -195,6 +195,9 @@ class House:
     def _for_peer(self, device: DeviceId) -> Peer:
         return self._engine.responder(device)
 
+    def _shown(self, device: DeviceId, instance: bytes) -> None:
+        self._engine.shown(device, instance)
+
     def _met(self, device: DeviceId, host: str) -> None:
         self._roster.met(device, host)
 
@@ -207,6 +210,7 @@ class House:
             self._identity,
             lambda: list(_dialable(self._addresses(device))),
             name=self._note(device).title,
+            instance=self._fleet.instance,
         )
 
     def _note(self, device: DeviceId) -> PeerNote:

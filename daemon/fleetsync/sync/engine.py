@@ -174,6 +174,12 @@ class Engine:
             raise NotTrusted(f"{device} is not a peer of {self._local.card.name}")
         return link.responder()
 
+    def shown(self, device: DeviceId, instance: bytes) -> None:
+        """A call of that device shows this instance of it; raises `ClonedDevice`."""
+        link = self._links.get(device)
+        if link is not None:
+            link.shown(instance)
+
     async def sync_now(self, device: DeviceId | None = None, *, dry_run: bool = False) -> list[Exchange]:
         """Exchange with one peer or with all that are not paused, with all that is in home now.
 
@@ -233,8 +239,9 @@ class Engine:
         await link.change(replace(link.settings, paused=True))
 
     async def resume(self, device: DeviceId) -> None:
-        """End a pause; raises `NotFound`."""
+        """End a pause, and forget a clone that was dealt with; raises `NotFound`."""
         link = self._link(device)
+        link.forget_clone()
         await link.change(replace(link.settings, paused=False))
 
     async def rename(self, device: DeviceId, name: str) -> None:

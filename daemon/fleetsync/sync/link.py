@@ -94,6 +94,8 @@ class Link:
         self._doubted = anyio.Event()
         self._following = False
         self._error: FleetsyncError | None = None
+        self._called, self._caller = b"", b""  # the instance that answers, and the one that calls
+        self._clone: ClonedDevice | None = None
         self._last: Exchange | None = None
         self._cut_proven = False
         self._remote: Head | None = None
@@ -184,7 +186,7 @@ class Link:
             known_since=self._since,
             remote=self._remote,
             clock_offset=self._last.clock_offset if self._last else None,
-            error=self._error,
+            error=self._clone or self._error,
             tempo=self._local.tempo,
         )
 
@@ -196,6 +198,34 @@ class Link:
         if isinstance(self._error, _REFUSED):
             return PeerState.REFUSED
         return PeerState.OFFLINE if isinstance(self._error, _AWAY) else PeerState.CONNECTING
+
+    # --- which of its instances (SEMANTICS §7.3) -----------------------------------------------------
+
+    def shown(self, instance: bytes) -> None:
+        """A call comes from this instance of the peer; raises `ClonedDevice`."""
+        if instance != self._caller:
+            self._meet(instance, self._called if self._following else b"")
+            self._caller = instance
+
+    def _met(self, instance: bytes) -> None:
+        self._meet(instance, b"")
+        self._called = instance
+
+    def _meet(self, instance: bytes, other: bytes) -> None:
+        """The connections that are open now show what lives beside it; whoever came first goes on."""
+        live = {each for each in (other, self._caller if self.outbox.streaming else b"") if each}
+        try:
+            self._local.meet(self.device, instance, live)
+        except ClonedDevice as error:
+            self._clone = error
+            raise
+
+    def forget_clone(self) -> None:
+        """A person has dealt with it."""
+        self._clone = None
+        if isinstance(self._error, ClonedDevice):
+            self._error = None
+            self.hurry()
 
     # --- what its calls tell (responder.Caller) ------------------------------------------------------
 
@@ -329,6 +359,7 @@ class Link:
             rival=self.rival,
             tell=not self.outbox.streaming,
             name=self.settings.name,
+            met=self._met,
         )
 
     async def _exchange_or_fail(self) -> None:

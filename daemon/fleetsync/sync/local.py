@@ -6,7 +6,7 @@ refuses to know: who the peers are, and how messages travel.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -44,8 +44,10 @@ class Card:
     excluded: tuple[str, ...] = ()
 
 
-Meet = Callable[[DeviceId, bytes], None]
-"""Told the instance of each device met; raises `ClonedDevice` for two machines with one key."""
+Meet = Callable[[DeviceId, bytes, Collection[bytes]], None]
+"""Told the instance of each device met, and which instances of it are connected now; raises
+`ClonedDevice` for two machines with one key.
+"""
 
 
 @dataclass

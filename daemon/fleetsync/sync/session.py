@@ -59,7 +59,8 @@ class Session:
 
     `previous` is the exchange before this one, `rival` the exchange that the peer may be conducting
     with this device at the same time. `tell` lets the peer know of equal sets when it has no other
-    way to learn of it. `name` is how errors call the peer.
+    way to learn of it. `name` is how errors call the peer. `met` hears of its instance and may raise
+    `ClonedDevice`.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Session:
         rival: Rival | None = None,
         tell: bool = False,
         name: str = "",
+        met: Callable[[bytes], None] | None = None,
     ) -> None:
         self._local = local
         self._desk = local.desk
@@ -82,6 +84,7 @@ class Session:
         self._rival = rival
         self._tell = tell
         self._name = name or peer.device
+        self._met = met or (lambda instance: local.meet(peer.device, instance, ()))
         self._tally = Tally(peer, local.monotonic)
         self._opening: Heads | None = None
         self._clock_offset: float | None = None
@@ -210,7 +213,7 @@ class Session:
                 f"{hello.name} speaks protocol versions {hello.protocol_min} to {hello.protocol_max}, "
                 f"this device {PROTOCOL_MIN} to {PROTOCOL_MAX}"
             )
-        self._local.meet(self._peer.device, hello.instance)
+        self._met(hello.instance)
 
     async def _swap_rosters(self) -> None:
         self._tally.round_trips += 1

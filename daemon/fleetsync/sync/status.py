@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from fleetsync.errors import HomeMissing, LocalError, SafetyStop
+from fleetsync.errors import ClonedDevice, HomeMissing, LocalError, SafetyStop
 from fleetsync.ports import Alert, Condition, Head, HomeState
 from fleetsync.records.names import DeviceId
 from fleetsync.sync.exchange import Exchange
@@ -138,6 +138,7 @@ def alerts(view: EngineView, now: float) -> list[Alert]:
         trouble = view.trouble
         found.append(Alert(trouble.code, trouble.title(), trouble.message, trouble.next))
     found += [_stale_alert(peer, now) for peer in view.peers if peer.stale(now)]
+    found += [_clone_alert(peer.error) for peer in view.peers if isinstance(peer.error, ClonedDevice)]
     return found
 
 
@@ -152,6 +153,10 @@ def _stale_alert(peer: PeerView, now: float) -> Alert:
     if peer.error is not None:
         detail += f": {peer.error}"
     return Alert("peer-stale", "A peer has not converged for a day.", detail, "fleetsync sync")
+
+
+def _clone_alert(error: ClonedDevice) -> Alert:
+    return Alert(error.code, error.title(), error.message, error.next)
 
 
 def _by_path(counts: Mapping[str, int]) -> list[Document]:

@@ -40,6 +40,7 @@ from fleetsync.records.names import DeviceId  # noqa: E402
 from fleetsync.wire import codec, tls  # noqa: E402
 from fleetsync.wire.dialing import Dialer, HungUp, Traffic  # noqa: E402
 from fleetsync.wire.messages import (  # noqa: E402
+    INSTANCE_HEADER,
     MAX_ENCODED,
     MAX_RECONCILE,
     PROTOCOL_MAX,
@@ -84,7 +85,8 @@ def agree(hello: Hello, name: str) -> int:
 class HttpPeer:
     """A paired device that is called over HTTPS; implements `Peer`.
 
-    Needs no opening; after `aclose` the next call connects again. `traffic` counts all bytes on its
+    Needs no opening; after `aclose` the next call connects again. `instance` is this device's own, which
+    every call shows. `traffic` counts all bytes on its
     TCP connections; `reached` is the address at which it answered last.
     """
 
@@ -95,8 +97,10 @@ class HttpPeer:
         addresses: Callable[[], Sequence[Address]],
         *,
         name: str = "",
+        instance: bytes = b"",
         deadlines: Deadlines | None = None,
     ) -> None:
+        self._headers = {INSTANCE_HEADER: instance.hex()} if instance else {}
         self._device = device_of(certificate)
         self._name = name or self._device[:7]
         self.traffic = Traffic()
@@ -199,7 +203,11 @@ class HttpPeer:
         while True:
             attempt = _Attempt()
             request = httpx.Request(
-                method, f"http://peer{path}", content=body or None, extensions={"trace": attempt.trace}
+                method,
+                f"http://peer{path}",
+                headers=self._headers,
+                content=body or None,
+                extensions={"trace": attempt.trace},
             )
             try:
                 return await client.send(request, stream=True)

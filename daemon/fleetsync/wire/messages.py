@@ -17,6 +17,9 @@ from fleetsync.ports import Group, Head, Verdict
 PROTOCOL_MIN = 1
 PROTOCOL_MAX = 1
 
+INSTANCE_HEADER = "fleetsync-instance"
+"""The caller's instance in hexadecimal, on every request: the one header with a meaning of ours."""
+
 MAX_BODY = 1 << 20
 MAX_ENCODED = MAX_BODY + 1024
 """Of a payload. The 1 KiB lets one body of the largest size travel with its path uncompressed: a

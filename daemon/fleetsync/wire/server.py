@@ -10,6 +10,7 @@ Implements docs/protocol.md, "HTTP binding".
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ from fleetsync.records.names import DeviceId
 from fleetsync.wire import codec
 from fleetsync.wire.listener import Caller
 from fleetsync.wire.messages import (
+    INSTANCE_HEADER,
     MAX_ENCODED,
     MAX_RECONCILE,
     MAX_SPANS,
@@ -56,6 +58,8 @@ logger = logging.getLogger(__name__)
 MAX_OPEN_BATCHES = 2
 """Expanded batches being applied at once, over all peers: each may hold 16 MiB."""
 
+_INSTANCE = re.compile(r"[0-9a-f]{16}")
+
 
 @dataclass(frozen=True)
 class Patience:
@@ -65,12 +69,17 @@ class Patience:
     write: float = 30.0  # for what was written to find its way into the network
 
 
-def application(for_peer: Callable[[DeviceId], Peer], patience: Patience | None = None) -> Starlette:
+def application(
+    for_peer: Callable[[DeviceId], Peer],
+    patience: Patience | None = None,
+    shown: Callable[[DeviceId, bytes], None] = lambda _device, _instance: None,
+) -> Starlette:
     """The application that serves this device to its peers.
 
-    `for_peer` gives what answers a device's calls; it may raise `NotTrusted`.
+    `for_peer` gives what answers a device's calls; it may raise `NotTrusted`. `shown` hears of the
+    instance of each that calls; it may raise `ClonedDevice`.
     """
-    api = _Api(for_peer, patience or Patience())
+    api = _Api(for_peer, patience or Patience(), shown)
     routes = [
         _route("GET", "/v1/hello", api.hello),
         _route("POST", "/v1/reconcile", api.reconcile),
@@ -100,8 +109,14 @@ def _route(method: str, path: str, endpoint: Callable[[Request], object]) -> Rou
 class _Api:
     """One method per request."""
 
-    def __init__(self, for_peer: Callable[[DeviceId], Peer], patience: Patience) -> None:
+    def __init__(
+        self,
+        for_peer: Callable[[DeviceId], Peer],
+        patience: Patience,
+        shown: Callable[[DeviceId, bytes], None],
+    ) -> None:
         self._for_peer = for_peer
+        self._shown = shown
         self._patience = patience
         self._open_batches = anyio.CapacityLimiter(MAX_OPEN_BATCHES)
 
@@ -130,7 +145,11 @@ class _Api:
         return _answer(await self._peer(request).roster(offer))
 
     def _peer(self, request: Request) -> Peer:
-        return self._for_peer(_caller(request.scope).device)
+        device = _caller(request.scope).device
+        peer = self._for_peer(device)
+        if instance := _instance(request.headers.get(INSTANCE_HEADER, "")):
+            self._shown(device, instance)
+        return peer
 
     async def _body(self, request: Request, limit: int = MAX_ENCODED) -> bytes:
         try:
@@ -144,6 +163,15 @@ def _caller(scope: Scope) -> Caller:
     caller = scope["state"]["caller"]
     assert isinstance(caller, Caller)
     return caller
+
+
+def _instance(text: str) -> bytes:
+    """The caller's instance; empty if it shows none."""
+    if not text:
+        return b""
+    if _INSTANCE.fullmatch(text) is None:
+        raise MalformedMessage("an instance that is not 16 hexadecimal digits")
+    return bytes.fromhex(text)
 
 
 async def _read(request: Request, limit: int) -> bytes:
