@@ -54,6 +54,11 @@ def test_a_signed_line_waits_for_its_key_and_a_forged_one_for_good(fleet: Fleet)
     assert alert["code"] == "signature-wrong"
     assert desk.device[:7] in alert["detail"]
     all_equal(desk, travel)
+    said = travel.documents("log", f"channel:{CHANNEL}", "--verify")
+    assert [(d["line"]["payload"]["text"], d["state"], d["signature"]) for d in said] == [
+        ("early", "applied", "valid"),
+        ("forged", "parked", "invalid"),
+    ]
     assert travel.read("agents/qa/identity.pub") == ON_TRAVEL.identity_pub
 
 

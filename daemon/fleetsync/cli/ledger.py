@@ -11,8 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fleetsync.datasets import publisher
 from fleetsync.errors import JournalDamaged
+from fleetsync.merge import register
+from fleetsync.merge.register import Version
+from fleetsync.records.names import DeviceId
 from fleetsync.replica.journal import LOCAL, HistoryEntry, Journal, ParkedLine
+from fleetsync.replica.publishing import is_published
 
 _ORIGINS = """
 SELECT ledger.id, ledger.origin, source.name FROM ledger
@@ -39,6 +44,17 @@ class Ledger:
     def parked(self, path: str) -> list[ParkedLine]:
         """The lines of one log that are known but not written yet."""
         return [] if self._journal is None else self._journal.parked(path)
+
+    def published(self) -> dict[DeviceId, bytes]:
+        """What each device has published of its agents' keys, the highest stamp of each."""
+        if self._journal is None:
+            return {}
+        members: dict[str, list[Version]] = {}
+        for stored in self._journal.versions():
+            if is_published(stored.path):
+                members.setdefault(stored.path, []).append(register.decode(stored.body))
+        current = {publisher(path): register.uncovered(found)[0] for path, found in members.items()}
+        return {device: version.value for device, version in current.items() if version.value is not None}
 
     def pending(self, path: str) -> int:
         """How many lines of one log wait to be counted."""

@@ -21,17 +21,21 @@ class Told(NamedTuple):
     entry: Entry
     device: str | None
     state: str
+    signature: str | None = None  # only where it was asked for
 
 
-@command("fleetsync log deploy --since 2h --tail 20\nfleetsync log channel:fleet-dev --json")
+@command("fleetsync log deploy --since 2h --tail 20\nfleetsync log channel:fleet-dev --verify --json")
 @click.argument("name", metavar="SKILL|channel:ID")
 @click.option("--since", metavar="TIME", help="From then on: RFC 3339, or an age such as 90s, 15m, 2h, 7d.")
 @click.option(
     "--device", metavar="DEVICE", help="Only lines of that device (beginning of its id, or device_id)."
 )
 @click.option("--tail", type=click.IntRange(min=0), metavar="N", help="Only the last N lines.")
+@click.option("--verify", is_flag=True, help="Say of each line whether its writer has signed it.")
 @pass_session
-def log(session: Session, name: str, since: str | None, device: str | None, tail: int | None) -> None:
+def log(
+    session: Session, name: str, since: str | None, device: str | None, tail: int | None, verify: bool
+) -> None:
     """Print the merged log of a skill, or of a channel as channel:ID, in time order.
 
     Lines that are known but may not be written into the file yet have the state parked. Works
@@ -45,7 +49,18 @@ def log(session: Session, name: str, since: str | None, device: str | None, tail
         lines = [line for line in lines if _is_from(line, device)]
     if tail is not None:
         lines = lines[len(lines) - min(tail, len(lines)) :]
-    _show(session, lines)
+    _show(session, _verified(session, name, lines) if verify else lines)
+
+
+def _verified(session: Session, name: str, lines: list[Told]) -> list[Told]:
+    """The lines with what is known of their signatures; only channels have any."""
+    from fleetsync.cli import reading, signed
+
+    found = [signed.NONE] * len(lines)
+    if name.startswith(reading.CHANNEL):
+        bodies = [line.entry.line for line in lines]
+        found = signed.signatures(session, name.removeprefix(reading.CHANNEL), bodies)
+    return [line._replace(signature=each) for line, each in zip(lines, found, strict=True)]
 
 
 def _told(session: Session, name: str) -> list[Told]:
@@ -107,16 +122,24 @@ def _show(session: Session, lines: Iterable[Told]) -> None:
         for line in lines:
             output.emit_line(document(line))
         return
-    heads = ("TIME", "KIND", "DEVICE", "STATE", "LINE")
-    rows = [
-        (t.entry.ts, t.entry.kind, output.short_id(t.device), t.state, t.entry.line.decode(errors="replace"))
-        for t in lines
-    ]
-    output.table(heads, rows)
+    lines = list(lines)
+    verified = any(line.signature for line in lines)
+    heads = ("TIME", "KIND", "DEVICE", "STATE", *(["SIGNATURE"] if verified else []), "LINE")
+    output.table(heads, [_row(line) for line in lines])
+
+
+def _row(line: Told) -> tuple[str, ...]:
+    from fleetsync.cli import output
+
+    entry = line.entry
+    signature = [line.signature] if line.signature else []
+    start = (entry.ts, entry.kind, output.short_id(line.device), line.state)
+    return (*start, *signature, entry.line.decode(errors="replace"))
 
 
 def document(line: Told) -> bytes:
     """The `log` document. The record stands in it byte for byte as its author wrote it."""
     head = {"ts": line.entry.ts, "device": line.device, "kind": line.entry.kind}
     opening = json.dumps(head, ensure_ascii=False)[:-1].encode("utf-8", "backslashreplace")
-    return opening + b', "line": ' + line.entry.line + b', "state": "%s"}' % line.state.encode()
+    rest = f', "state": "{line.state}"' + (f', "signature": "{line.signature}"' if line.signature else "")
+    return opening + b', "line": ' + line.entry.line + rest.encode() + b"}"

@@ -7,6 +7,7 @@ number and never hides the others. Knows where things lie (`formats` in docs), n
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ CHANNEL = "channel:"
 class Entry(NamedTuple):
     """One readable line of a log. `order` sorts by time, and among equals by content."""
 
-    identity: bytes  # item id, empty for a log that does not sync
+    identity: bytes  # item id
     order: tuple[object, ...]
     ts: str  # RFC 3339 UTC
     micros: int
@@ -91,15 +92,18 @@ def read_file(home: Path, path: str) -> bytes | None:
 
 def entries(path: str, data: bytes) -> list[Entry]:
     """The readable lines of a log; of lines that are one member of the set, the first."""
-    found = _channel_entries(data) if path.startswith("channels/") else _skill_entries(path, data)
-    first: dict[object, Entry] = {}
-    for entry in found:
-        first.setdefault(entry.identity or entry.order, entry)
+    first: dict[bytes, Entry] = {}
+    for offset, line in _placed(path, data):
+        with suppress(MalformedRecord):  # readable, but nothing that may sync: too large
+            entry = entry_of(path, line, offset)
+            first.setdefault(entry.identity, entry)
     return list(first.values())
 
 
-def entry_of(path: str, body: bytes) -> Entry:
-    """One line of a skill's log. Raises `MalformedRecord`."""
+def entry_of(path: str, body: bytes, offset: int = -1) -> Entry:
+    """One line of a log, at this place of it if it stands there. Raises `MalformedRecord`."""
+    if path.startswith("channels/"):
+        return _channel_entry(path, body, offset)
     from fleetsync import datasets
     from fleetsync.records.skills import read_event
 
@@ -115,33 +119,29 @@ def entry_of(path: str, body: bytes) -> Entry:
     )
 
 
-def _skill_entries(path: str, data: bytes) -> Iterator[Entry]:
-    from fleetsync.records.skills import parse_log
+def _channel_entry(path: str, body: bytes, offset: int) -> Entry:
+    from fleetsync import datasets
+    from fleetsync.records.actors import Agent, Human
+    from fleetsync.records.channels import ChannelEvent, read_event
 
-    log = parse_log(data)
-    for place in sorted([*log.events, *log.opaque], key=lambda place: place.offset):
-        try:
-            yield entry_of(path, place.event.line)
-        except MalformedRecord:  # readable, but nothing that may sync: too large
-            continue
+    event = read_event(body)
+    actor = event.actor if isinstance(event, ChannelEvent) else None
+    author = actor.id if isinstance(actor, Agent) else actor.name if isinstance(actor, Human) else ""
+    order = (event.ts.secs, event.ts.nanos, offset)
+    identity = datasets.identify(path, body).id
+    return Entry(identity, order, event.ts.canonical, event.ts.micros, event.kind, author, body)
 
 
-def _channel_entries(data: bytes) -> Iterator[Entry]:
-    import json
+def _placed(path: str, data: bytes) -> list[tuple[int, bytes]]:
+    """The first byte and the bytes of every record in a log, in the order of the file."""
+    if path.startswith("channels/"):
+        from fleetsync.records import channels
 
-    from fleetsync.records import timestamps
-    from fleetsync.records.loglines import lines
+        return [(place.offset, place.event.line) for place in channels.parse_log(data).events]
+    from fleetsync.records import skills
 
-    for line in lines(data):
-        try:
-            event = json.loads(line.body)
-            ts = timestamps.parse(event["ts"])
-            actor = event.get("actor") or {}
-            author = str(actor.get("id") or actor.get("name") or actor.get("kind") or "")
-            order = (ts.secs, ts.nanos, line.offset)
-            yield Entry(b"", order, ts.canonical, ts.micros, str(event["kind"]), author, line.body)
-        except (ValueError, KeyError, TypeError, AttributeError, MalformedRecord):
-            continue
+    log = skills.parse_log(data)
+    return sorted((place.offset, place.event.line) for place in [*log.events, *log.opaque])
 
 
 # --- what doctor asks ----------------------------------------------------------------------------

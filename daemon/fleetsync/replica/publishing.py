@@ -8,6 +8,8 @@ Whatever stands in our record that we did not put there is replaced by the next 
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from fleetsync import datasets
 from fleetsync.errors import FleetsyncError, MalformedRecord
 from fleetsync.files import Folder
@@ -31,7 +33,7 @@ class Publishing:
     def __init__(self, versions: Versions) -> None:
         self._versions = versions
         self._path = datasets.publication(ROW, versions.device)
-        self._known: dict[str, tuple[_Looks, PublicFiles | None]] = {}
+        self._known: Known = {}
 
     def look(self, root: Folder) -> Change:
         """Mint a version if the agents' public files say something that is not published yet.
@@ -40,7 +42,7 @@ class Publishing:
         """
         current = self._versions.current(self._path)
         before = {} if current is None or current.value is None else keyrings.published(current.value)
-        here = {agent: files for agent in _agents(root) if (files := self._files_of(root, agent)) is not None}
+        here = public_files(root, self._known)
         after = {**before, **{agent: _longer(before.get(agent), files) for agent, files in here.items()}}
         if after == before and (current is not None or not self._others_publish()):
             return NOTHING
@@ -55,18 +57,20 @@ class Publishing:
         """
         return any(is_published(path) for path in self._versions.paths())
 
-    def _files_of(self, root: Folder, agent: str) -> PublicFiles | None:
-        try:
-            folder = root.enter(f"{_AGENTS}/{agent}")
-        except (FileNotFoundError, FleetsyncError):
-            return None
-        with folder:
+
+Known = dict[str, tuple[_Looks, PublicFiles | None]]
+"""What was found in each agent's directory, and how the two files looked then."""
+
+
+def public_files(root: Folder, known: Known) -> dict[str, PublicFiles]:
+    """The public files of all agents here; `known` spares reading what has not changed, and is renewed."""
+    for agent in _agents(root):
+        with suppress(FileNotFoundError, FleetsyncError), root.enter(f"{_AGENTS}/{agent}") as folder:
             looks = tuple(_look(folder, name) for name in _FILES)
-            known = self._known.get(agent)
-            if known is None or known[0] != looks:
-                known = looks, keyrings.public_files(*(_content(folder, name) for name in _FILES))
-                self._known[agent] = known
-        return known[1]
+            if agent not in known or known[agent][0] != looks:
+                found = keyrings.public_files(*(_content(folder, name) for name in _FILES))
+                known[agent] = looks, found
+    return {agent: files for agent, (_, files) in known.items() if files is not None}
 
 
 def is_published(path: str) -> bool:
