@@ -48,6 +48,7 @@ def test_the_bounds_of_the_roster():
         f"keeps (at most {roster.MAX_KEEPS} ids)",
         f"Of one author {roster.MAX_PER_AUTHOR} records count",
         f"at most {roster.ROOM >> 10} KiB, vouches at most {roster.ROOM_FOR_VOUCHES >> 10} KiB",
+        f"Besides there are {roster.RESERVED >> 10} KiB in even shares",
     ):
         assert said in text, said
     for kind in (roster.Vouch, roster.Removal):

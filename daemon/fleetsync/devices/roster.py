@@ -30,7 +30,11 @@ MAX_OFFERED = 4096
 
 ROOM_FOR_VOUCHES = 512 << 10
 ROOM = 768 << 10
-"""Bytes of all records, so that a roster fits one message; what vouches cannot fill is for removals."""
+"""Bytes of all records outside of the shares; what vouches cannot fill is for removals."""
+RESERVED = 96 << 10
+"""Bytes besides, shared out evenly to this device and to each that it has paired with. Even when the
+shares shrink, because one more is paired, all fit one message.
+"""
 
 _SIGNED = b"fleetsync roster record 1\0"
 _ID, _NONCE, _SIGNATURE = 32, 16, 64
@@ -209,14 +213,33 @@ def _read_all(known: Mapping[bytes, Record], offered: Sequence[bytes]) -> tuple[
     return list(fresh.values()), malformed
 
 
-def merge(known: Mapping[bytes, Record], new: Iterable[Record]) -> dict[bytes, Record]:
+def merge(
+    known: Mapping[bytes, Record], new: Iterable[Record], near: Collection[DeviceId] = ()
+) -> dict[bytes, Record]:
     """The union, within bounds that no paired device can use to push out another's removals.
 
     Of one author 128 records count, its removals first, then by id: the same set in whatever order
-    they come. Beyond the room there is for all, nothing new is taken.
+    they come. Beyond the room there is for all, nothing new is taken; but each of the devices in `near`
+    has a share that only its own records fill, so that nobody can make itself impossible to remove.
     """
     union = {record.id: record for record in new} | dict(known)
-    return _within_room(known, _by_author(union.values()))
+    records = _by_author(union.values())
+    reserved = _within_shares(known, records, near)
+    return reserved | _within_room(known, [record for record in records if record.id not in reserved])
+
+
+def _within_shares(
+    known: Mapping[bytes, Record], records: Iterable[Record], near: Collection[DeviceId]
+) -> dict[bytes, Record]:
+    """Of each author what its share holds: what is known keeps its place, then come removals."""
+    kept: dict[bytes, Record] = {}
+    left = {author: RESERVED // len(near) for author in near}
+    for record in _known_first(known, records):
+        author = record.statement.by
+        if len(record.raw) <= left.get(author, 0):
+            kept[record.id] = record
+            left[author] -= len(record.raw)
+    return kept
 
 
 def _by_author(records: Iterable[Record]) -> list[Record]:
@@ -230,13 +253,16 @@ def _within_room(known: Mapping[bytes, Record], records: list[Record]) -> dict[b
     """What is known stays; removals come before vouches."""
     kept: dict[bytes, Record] = {}
     size = 0
-    order = sorted(records, key=lambda r: (r.id not in known, isinstance(r.statement, Vouch), r.id))
-    for record in order:
+    for record in _known_first(known, records):
         room = ROOM_FOR_VOUCHES if isinstance(record.statement, Vouch) else ROOM
         if record.id in known or size + len(record.raw) <= room:
             kept[record.id] = record
             size += len(record.raw)
     return kept
+
+
+def _known_first(known: Mapping[bytes, Record], records: Iterable[Record]) -> list[Record]:
+    return sorted(records, key=lambda r: (r.id not in known, isinstance(r.statement, Vouch), r.id))
 
 
 def digest(ids: Iterable[bytes]) -> bytes:

@@ -28,6 +28,8 @@ from fleetsync.records.names import DeviceId
 
 FLEET_FILE = "fleet.json"
 VERSION = 1
+ROOM_FOR_ADDRESSES = 48 << 10
+"""Bytes of the addresses in an offer: hearsay, of which a peer can make up any amount."""
 _MACHINE_ID = Path("/etc/machine-id")  # systemd's; elsewhere the inode has to do
 
 
@@ -157,8 +159,7 @@ class Fleet:
 
     def offer(self) -> tuple[list[bytes], dict[str, list[str]]]:
         """All records, and where each trusted device was last met: the content of a roster offer."""
-        addresses = {str(note.device): list(note.addresses) for note in self.peers() if note.addresses}
-        return [record.raw for record in self._known.records.values()], addresses
+        return [record.raw for record in self._known.records.values()], _offered_addresses(self.peers())
 
     def removals_between(self, device: DeviceId) -> list[bytes]:
         """The ids of the known removals of that device or of this one: what a pairing sets aside."""
@@ -293,8 +294,10 @@ class Fleet:
     def _merged(self, new: Iterable[Record], pairings: Collection[bytes]) -> dict[bytes, Record]:
         """The roster with new records, without those of authors nobody ever vouched for."""
         new, known = list(new), self._known.records
-        heard = roster.known_authors([*known.values(), *new], self._me, pairings)
-        return roster.merge(known, [record for record in new if record.statement.by in heard])
+        records = [*known.values(), *new]
+        heard = roster.known_authors(records, self._me, pairings)
+        near = {record.statement.subject for record in records if record.id in pairings} | {self._me}
+        return roster.merge(known, [record for record in new if record.statement.by in heard], near)
 
     def _put(
         self, records: Mapping[bytes, Record], pairings: frozenset[bytes], note: PeerNote | None = None
@@ -341,6 +344,17 @@ def _read_state(path: Path) -> _State | None:
 def _note_of(known: _Known, device: DeviceId) -> PeerNote:
     """The note of a trusted device; one that is trusted by introduction has its vouched name."""
     return known.state.peers.get(device) or PeerNote(device, _vouched_name(known, device))
+
+
+def _offered_addresses(notes: Iterable[PeerNote]) -> dict[str, list[str]]:
+    """Where devices were met, those met last first, as far as there is room: the offer must fit a message."""
+    offered: dict[str, list[str]] = {}
+    room = ROOM_FOR_ADDRESSES
+    for note in sorted(notes, key=lambda note: note.last_contact or 0.0, reverse=True):
+        room -= len(note.device) + sum(map(len, note.addresses))
+        if note.addresses and room >= 0:
+            offered[str(note.device)] = list(note.addresses)
+    return offered
 
 
 def _vouched_name(known: _Known, device: DeviceId) -> str:

@@ -167,6 +167,17 @@ def test_one_author_fills_only_its_share():
     assert removal.id in at_once
 
 
+def test_those_near_are_heard_in_a_full_roster(monkeypatch):
+    """Whatever others have filled it with, this device's removals and its partners' get in, within shares."""
+    monkeypatch.setattr(roster, "ROOM", 3000)
+    full = merge({}, [B.remove(Someone(f"device {n}")) for n in range(40)], {A.device})
+    ours = A.remove(B)
+    assert merge(full, [ours, C.remove(B)], {A.device}).keys() == full.keys() | {ours.id}
+    monkeypatch.setattr(roster, "RESERVED", 5 * len(ours.raw))
+    many = [A.remove(Someone(f"device {n}")) for n in range(9)]
+    assert len(merge(full, many, {A.device, C.device}).keys() - full.keys()) == 2
+
+
 def test_vouches_never_use_up_the_room_of_removals(monkeypatch):
     """When the roster is full of vouches, a removal still gets in, and what is known stays."""
     monkeypatch.setattr(roster, "ROOM_FOR_VOUCHES", 1000)

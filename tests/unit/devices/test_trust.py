@@ -293,6 +293,7 @@ def test_a_full_roster_says_so(state, monkeypatch):
     pair(fleet, A, B)
     monkeypatch.setattr(roster, "ROOM", 0)
     monkeypatch.setattr(roster, "ROOM_FOR_VOUCHES", 0)
+    monkeypatch.setattr(roster, "RESERVED", 0)
     with pytest.raises(UserError):
         fleet.remove(B.device, A.sign)
     with pytest.raises(PairingFailed):
