@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import lru_cache
@@ -23,12 +23,15 @@ from fleetsync.records import (
     experience_times,
     keyrings,
     manifests,
+    model_entries,
+    models,
     open_items,
     profiles,
     skills,
 )
 from fleetsync.records.channels import ChannelEvent
-from fleetsync.records.names import NAME_RULES, DeviceId, ReplicaPath, parse_path
+from fleetsync.records.model_entries import SecretProblem
+from fleetsync.records.names import NAME_RULES, DeviceId, ReplicaPath, name_of, parse_path, part_of
 
 MAX_BODY = 1 << 20
 """The largest item, bytes: refused at its author and at every receiver alike (SEMANTICS §1.3)."""
@@ -55,6 +58,34 @@ class Numbering:
     of: Callable[[bytes], int | None]
     without: Callable[[bytes], bytes]  # a line as it travels; raises `MalformedRecord`
     given: Callable[[bytes, int], bytes]  # a line as it is written here
+
+
+def _whole_file(file: bytes) -> bytes:
+    return file
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A file that holds many registers: the last component of their paths names a part of that file."""
+
+    values: Callable[[bytes], Mapping[str, bytes]]
+    """File → name → value, of the parts that sync; raises `MalformedRecord` for one that mur cannot read."""
+    left_out: Callable[[bytes], Mapping[str, str]]
+    """File → name → why, of the parts that stand there and do not sync."""
+    splice: Callable[[bytes, str, bytes | None], bytes]
+    """The file with that part replaced, put in or taken out and nothing else changed; raises
+    `MalformedRecord` where that cannot be done.
+    """
+    check: Callable[[str, bytes], None]
+    """Raises `MalformedRecord` for a name and a value that no correct peer accepts."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The registers that a file holds, by path; of those that do not sync, why."""
+
+    values: Mapping[str, bytes]
+    left_out: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -84,14 +115,22 @@ class Dataset:
     """Register: no file of home, but what the device that its path names says of itself."""
     check: Callable[[bytes], object] = lambda value: None
     """Register: raises `MalformedRecord` for a value that no correct peer accepts."""
-    value_of: Callable[[bytes], bytes] = lambda file: file
+    value_of: Callable[[bytes], bytes] = _whole_file
     """Register: what of the file travels; raises `MalformedRecord` for a file that does not sync."""
     file_of: Callable[[bytes | None, bytes], bytes] = lambda _file, value: value
     """Register: the file with this value, from the one that stands there (None: there is none)."""
+    parts: Parts | None = None
+    """Register: how the file named by all but the last component of the path is taken apart; None where
+    the path names the file itself.
+    """
     digest: Callable[[bytes], bytes] = register.digest_of
     """Register: what two spellings of one value have in common (SEMANTICS §2.6)."""
     merged: Callable[[Sequence[bytes]], bytes] = lambda values: values[0]
     """Register: what to apply, from all live values, the winner first; nothing is minted for it."""
+    problem: Callable[[bytes, Callable[[str], bool]], SecretProblem | None] | None = None
+    """Register: what is wrong with a value on this device; `resolves` says whether a reference leads to
+    something here.
+    """
     updated_at: Callable[[bytes], int | None] = lambda value: None
     """Register: the value's own time in µs, if it carries one."""
     lock: LogLock = LogLock.ITSELF
@@ -102,6 +141,7 @@ class Dataset:
     counters: bool = False
     """Register: applying a peer's value resets the counters in the `stats.json` beside it."""
     regex: re.Pattern[str] = field(init=False, compare=False)
+    file_regex: re.Pattern[str] = field(init=False, compare=False)
 
     @property
     def glob(self) -> str:
@@ -109,10 +149,25 @@ class Dataset:
         return re.sub(r"<\w+>", "*", self.pattern)
 
     def __post_init__(self) -> None:
-        """Compile the pattern: `<skill>` stands for a legal skill name, and so on."""
-        parts = re.split(r"<(\w+)>", self.pattern)
-        rules = [re.escape(p) if i % 2 == 0 else f"(?:{NAME_RULES[p].pattern})" for i, p in enumerate(parts)]
-        object.__setattr__(self, "regex", re.compile("".join(rules)))
+        """Compile the patterns: `<skill>` stands for a legal skill name, and so on."""
+        object.__setattr__(self, "regex", _compiled(self.pattern))
+        object.__setattr__(self, "file_regex", _compiled(self.file_pattern))
+
+    @property
+    def is_whole(self) -> bool:
+        """Register: whether a value is all that its file holds."""
+        return self.parts is None and self.value_of is _whole_file
+
+    @property
+    def file_pattern(self) -> str:
+        """Of the files under home; differs from `pattern` where a file holds many registers."""
+        return self.pattern if self.parts is None else self.pattern.rpartition("/")[0]
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    parts = re.split(r"<(\w+)>", pattern)
+    rules = [re.escape(p) if i % 2 == 0 else f"(?:{NAME_RULES[p].pattern})" for i, p in enumerate(parts)]
+    return re.compile("".join(rules))
 
 
 def _skill_identity(line: bytes) -> tuple[bytes, int]:
@@ -147,6 +202,28 @@ def _profile_digest(value: bytes) -> bytes:
         return profiles.digest(value)
     except MalformedRecord:
         return register.digest_of(value)
+
+
+def _models_with(file: bytes, name: str, value: bytes | None) -> bytes:
+    """An entry that mur could not read would cost it the whole file (SEMANTICS §4.3)."""
+    if value is not None and not model_entries.readable_by_mur(value):
+        raise MalformedRecord(f"the entry {name[:40]!r} may be one that mur here could not read")
+    return models.splice(file, name, value)
+
+
+def _model_digest(value: bytes) -> bytes:
+    """mur re-spells the whole file; one that cannot be read counts as its bytes."""
+    try:
+        return model_entries.digest(value)
+    except MalformedRecord:
+        return register.digest_of(value)
+
+
+def _model_problem(value: bytes, resolves: Callable[[str], bool]) -> SecretProblem | None:
+    try:
+        return model_entries.secret_problem(value, resolves)
+    except MalformedRecord:
+        return None
 
 
 def _with_all_participants(values: Sequence[bytes]) -> bytes:
@@ -210,6 +287,14 @@ DATASETS: tuple[Dataset, ...] = (
     ),
     Dataset("agent-prompt", "agents/<agent>/sys_prompt.md", Kind.REGISTER),
     Dataset(
+        "model",
+        "models.yaml/<part>",
+        Kind.REGISTER,
+        parts=Parts(models.entries, models.left_out, _models_with, model_entries.check_entry),
+        digest=_model_digest,
+        problem=_model_problem,
+    ),
+    Dataset(
         "agent-keys",
         "devices/<device>/agent-keys",
         Kind.REGISTER,
@@ -237,6 +322,18 @@ DATASETS: tuple[Dataset, ...] = (
 def find(path: str) -> Dataset | None:
     """The row that names this path, or None."""
     return next((row for row in DATASETS if row.regex.fullmatch(path)), None)
+
+
+@lru_cache(maxsize=8192)
+def find_file(file: str) -> Dataset | None:
+    """The row whose items stand in this file under home, or None."""
+    return next((row for row in DATASETS if not row.published and row.file_regex.fullmatch(file)), None)
+
+
+def file_of(path: str) -> str:
+    """The file under home in which the items of this path stand."""
+    row = find(path)
+    return path if row is None or row.parts is None else path.rpartition("/")[0]
 
 
 def require(path: str) -> tuple[ReplicaPath, Dataset]:
@@ -269,10 +366,7 @@ def identify_in(row: Dataset, path: str, body: bytes) -> Key:
         raise MalformedRecord(f"{path}: an item of {len(body)} bytes is over the limit of {MAX_BODY}")
     if row.identity is None:
         version = register.decode(body)
-        if row.published:
-            _check_publication(path, version)
-        if version.value is not None:
-            row.check(version.value)
+        _check_version(row, path, version)
         return Key(_clamped(version.stamp.hybrid), _hash(path, body))
     if b"\n" in body or b"\r" in body:
         raise MalformedRecord(f"{path}: a line break inside a line")
@@ -290,6 +384,18 @@ def publisher(path: str) -> DeviceId:
     return DeviceId(path.split("/")[1])
 
 
+def _check_version(row: Dataset, path: str, version: register.Version) -> None:
+    if row.published:
+        _check_publication(path, version)
+    if version.value is not None:
+        row.check(version.value)
+    if row.parts is not None:
+        name = name_of(path.rpartition("/")[2])
+        for value in (version.value, version.before):
+            if value is not None:
+                row.parts.check(name, value)
+
+
 def _check_publication(path: str, version: register.Version) -> None:
     """A device speaks for itself alone, and what it has said it cannot unsay."""
     if version.dot.device != publisher(path):
@@ -298,6 +404,30 @@ def _check_publication(path: str, version: register.Version) -> None:
         )
     if version.value is None:
         raise MalformedRecord(f"{path}: a record that a device publishes cannot be deleted")
+
+
+# --- register files -----------------------------------------------------------------------------------
+
+
+def contents(row: Dataset, file: str, data: bytes) -> Contents:
+    """What of a register file travels; raises `MalformedRecord` for a file that does not sync."""
+    if row.parts is None:
+        return Contents({file: row.value_of(data)}, {})
+    return Contents(
+        {f"{file}/{part_of(name)}": value for name, value in row.parts.values(data).items()},
+        {f"{file}/{part_of(name)}": why for name, why in row.parts.left_out(data).items()},
+    )
+
+
+def rewritten(path: str, data: bytes | None, value: bytes | None) -> bytes:
+    """The file (`data` None: there is none) with this value at this path; `value` None takes a part out.
+
+    Raises `MalformedRecord` where that cannot be done without changing anything else.
+    """
+    row = require(path)[1]
+    if row.parts is None:
+        return row.file_of(data, value or b"")
+    return row.parts.splice(data or b"", name_of(path.rpartition("/")[2]), value)
 
 
 def sibling(path: str, name: str) -> ReplicaPath:

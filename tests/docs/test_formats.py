@@ -12,7 +12,8 @@ from fleetsync.errors import MalformedRecord
 from fleetsync.merge import register
 from fleetsync.merge.register import Dot, Floor, Stamp, Version
 from fleetsync.records import execution, keyrings, loglines, skills, stats, strictjson, timestamps
-from fleetsync.replica import registers
+from fleetsync.records.names import name_of, part_of
+from fleetsync.replica import reading
 
 TEXT = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
 MICROS = 1_780_099_200_000_000  # 2026-05-30T00:00:00Z
@@ -142,7 +143,7 @@ def test_the_structures_of_a_version_are_in_the_table():
 def test_the_limits_of_a_version_are_the_code_s():
     """Devices in a vector, the range of numbers, the size of a value."""
     assert f"at most {register.MAX_VECTOR} devices" in section("Register versions")
-    assert f"at most {registers.LIMIT:,} bytes" in section("Register versions")
+    assert f"at most {reading.LIMIT:,} bytes" in section("Register versions")
     assert register.MAX_NUMBER == 2**53 - 1
     assert "Numbers are 0 … 2^53−1" in section("Register versions")
 
@@ -159,6 +160,14 @@ def test_the_ids_of_the_examples():
     version = datasets.identify("skills/deploy/skill.yaml", VERSION)
     assert (line.ts, line.id) == (1_780_099_200_123_456, example("line-id"))
     assert (version.ts, version.id) == (1_780_099_201_000_000, example("version-id"))
+
+
+def test_names_of_models_in_paths():
+    """Each name of the table has the path beside it, and only that one."""
+    for name, path in [(row[0].strip("`"), row[1].strip("`")) for row in table("Models")]:
+        file, _, part = path.partition("/")
+        assert (file, part_of(name), name_of(part)) == ("models.yaml", part, name)
+        assert datasets.require(path)[1].name == "model"
 
 
 def test_every_dataset_has_its_row():

@@ -23,6 +23,7 @@ import anyio
 from fleetsync.app import logs
 from fleetsync.app.house import House, Reload
 from fleetsync.app.notify import Notifier
+from fleetsync.app.references import References, in_keychain
 from fleetsync.config import Settings
 from fleetsync.devices import notary
 from fleetsync.devices.identity import ensure_identity
@@ -49,7 +50,8 @@ def serve(settings: Settings, reload: Reload) -> None:
         identity = ensure_identity(settings.state_dir)
         fleet = Fleet.load(settings.state_dir, identity)
         control = bind_control(settings.state_dir / SOCKET_NAME)
-        around = Surroundings(lambda: time.time_ns() // 1000, os.urandom, notary.check)
+        references = References(os.environ, in_keychain, time.monotonic)
+        around = Surroundings(lambda: time.time_ns() // 1000, os.urandom, notary.check, references.resolves)
         skew = int(settings.config.clock.max_skew * 1e6)
         replica = Replica(settings.home, settings.state_dir, identity.device, around, skew)
         _spare_collector()

@@ -23,9 +23,20 @@ _AGENT = re.compile(r"(?!-)[A-Za-z0-9_-]{1,64}")
 _CHANNEL = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")
 _STREAM = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _DEVICE = re.compile(r"[a-z2-7]{52}")
+_PART = re.compile(r"(?:[A-Za-z0-9_-]|%[0-9A-F]{2})(?:[A-Za-z0-9._-]|%[0-9A-F]{2})*")
 
-NAME_RULES = {"skill": _SKILL, "agent": _AGENT, "channel": _CHANNEL, "stream": _STREAM, "device": _DEVICE}
-"""What each kind of name in a dataset pattern may look like (upstream's own rules, ASCII only)."""
+NAME_RULES = {
+    "skill": _SKILL,
+    "agent": _AGENT,
+    "channel": _CHANNEL,
+    "stream": _STREAM,
+    "device": _DEVICE,
+    "part": _PART,
+}
+"""What each kind of name in a dataset pattern may look like (upstream's own rules, ASCII only); a `part`
+is the name of something inside a file, as `part_of` writes it.
+"""
+_SPELLED_OUT = re.compile(rb"(?:\A\.|[^A-Za-z0-9._-])")
 
 
 def legal_name(kind: str, text: str) -> bool:
@@ -60,6 +71,25 @@ def parse_path(text: str) -> ReplicaPath:
     if any(part in ("", ".", "..") for part in text.split("/")):
         raise IllegalName(f"{text[:80]!r} is not a path that may be synced")
     return ReplicaPath(text)
+
+
+def part_of(name: str) -> str:
+    """Any name as the last component of a path: UTF-8, where all but letters, digits, `_`, `-` and a `.`
+    that is not the first character is spelled `%` and two upper-case hexadecimal digits.
+    """
+    return _SPELLED_OUT.sub(lambda found: b"%%%02X" % found[0][0], name.encode(errors="replace")).decode()
+
+
+def name_of(part: str) -> str:
+    """The name that `part_of` wrote so; raises `IllegalName` for anything that it does not write."""
+    spelled = re.sub("%([0-9A-F]{2})", lambda found: chr(int(found[1], 16)), part)
+    try:
+        name = spelled.encode("latin-1").decode()
+    except (UnicodeEncodeError, UnicodeDecodeError):
+        raise IllegalName(f"{part[:80]!r} spells no name") from None
+    if not name or part_of(name) != part:
+        raise IllegalName(f"{part[:80]!r} is not how this name is spelled in a path")
+    return name
 
 
 def parse_device_id(text: str) -> DeviceId:

@@ -85,7 +85,7 @@ def _branches() -> list[_Branch]:
     for row in datasets.DATASETS:
         if row.published:
             continue
-        *parts, name = row.pattern.split("/")
+        *parts, name = row.file_pattern.split("/")
         leaves.setdefault(tuple(parts), []).append((name, row))
     # Registers before logs: a log's lines may only be written once its manifest is known.
     return [

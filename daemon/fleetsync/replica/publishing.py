@@ -17,7 +17,7 @@ from fleetsync.records import keyrings
 from fleetsync.records.keyrings import MAX_FILE, PublicFiles
 from fleetsync.records.names import legal_name
 from fleetsync.replica.layout import Look, look_of
-from fleetsync.replica.registers import LIMIT
+from fleetsync.replica.reading import LIMIT
 from fleetsync.replica.versions import NOTHING, Change, Versions
 
 ROW = next(row for row in datasets.DATASETS if row.published)

@@ -47,7 +47,9 @@ from fleetsync.records import ed25519, timestamps
 from fleetsync.records.names import DeviceId
 from fleetsync.records.signatures import Check
 from fleetsync.records.timestamps import Timestamp
+from fleetsync.replica import alerts
 from fleetsync.replica.counting import STATS, Counting
+from fleetsync.replica.edits import REBUILT
 from fleetsync.replica.guard import Cause, Guard, Held
 from fleetsync.replica.history import History, Why
 from fleetsync.replica.index import IN_JOURNAL, Entry, Index
@@ -56,7 +58,7 @@ from fleetsync.replica.layout import Home, Look, Seen, is_spelled_so, respell
 from fleetsync.replica.lines import Lines, directory_exists, parked_entry, see
 from fleetsync.replica.logs import Logs
 from fleetsync.replica.publishing import Publishing, is_public_file, is_published
-from fleetsync.replica.registers import REBUILT, Registers
+from fleetsync.replica.registers import Registers
 from fleetsync.replica.shelf import Shelf, is_log
 from fleetsync.replica.trash import Trash
 from fleetsync.replica.units import Units
@@ -79,14 +81,17 @@ _Choice = tuple[tuple[str, ...], tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a replica takes from outside: time, randomness and who verifies signatures.
+    """What a replica takes from outside: time, randomness, who verifies signatures, and what this device
+    has beside home.
 
-    `now` gives µs since 1970; `random` n random bytes.
+    `now` gives µs since 1970; `random` n random bytes; `resolves` says whether a reference to a secret
+    (`env:NAME`, `keychain:service/account`) leads to one here, and may block.
     """
 
     now: Callable[[], int]
     random: Callable[[int], bytes]
     check: Check = ed25519.check
+    resolves: Callable[[str], bool] = lambda _reference: True
 
     def time(self) -> Timestamp:
         """The time as mur writes it."""
@@ -240,15 +245,22 @@ class Replica:
     def _choose(self, selection: Selection) -> None:
         self._selection = selection
         self._carries = selection.carries
-        self._index.carries = self._registers.carries = self._lines.carries = selection.carries
+        self._index.carries = self._lines.carries = selection.carries
+        self._registers.sightings.carries = selection.carries
+        self._registers.sightings.look_anew()
+
+    def _reads(self, file: str) -> bool:
+        """Whether anything may be carried that stands in this file."""
+        row = datasets.find_file(file)
+        return self._carries(file) or (row is not None and row.parts is not None)
 
     def _welcome(self, present: Collection[str]) -> None:
         """What was left out at the last full scan and is missing now was not deleted: nobody was looking."""
         if self._seen_with == self._selection:
             return
-        for path in self._registers.present():
+        for path in self._registers.sightings.present():
             if path not in present and not self._seen_with.carries(path):
-                self._registers.forget(path)
+                self._registers.sightings.forget(path)
         choice = (self._selection.rules, self._selection.private)
         self._journal.put(_SELECTED, msgspec.msgpack.encode(choice))
         self._seen_with = self._selection
@@ -316,20 +328,20 @@ class Replica:
     def _sweep(self, root: Folder) -> None:
         """Everything: what changed, what is gone, what was left to do."""
         identity = root.identity()
-        seen = [each for each in self._home.walk(root) if self._carries(each.path)]
+        seen = [each for each in self._home.walk(root) if self._reads(each.path)]
         self._notice_restored_home(root, seen)
         for each in seen:
             self._scan_quietly(root, each)
         if self._identity_now() != identity:
             return  # home was swapped while it was read: nothing is concluded from what is missing
-        present = {each.path for each in seen}
+        present = {path for each in seen for path in self._registers.sightings.inside(each.path)}
         for state in self._index.files():  # some may have been made since the walk, by lines set free
             if state.path not in present and see(root, state.path) is None and _is_damage(root, state.path):
                 self._logs.gone(state.path)
         self._welcome(present)
         self._units.look(root, present, watched=self._watched)
         self._watched = True
-        self._registers.home_is_known()
+        self._registers.edits.home_is_known()
         self._publish(root)
         self._catch_up(root)
 
@@ -355,11 +367,11 @@ class Replica:
             return None
 
     def _look_at(self, root: Folder, paths: Sequence[str]) -> None:
-        for path in sorted(filter(self._carries, set(paths)), key=is_log):
-            row = datasets.find(path)
+        for path in sorted(filter(self._reads, set(paths)), key=is_log):
+            row = datasets.find_file(path)
             if is_public_file(path):
                 self._publish(root)
-            elif row is not None and not row.published:
+            elif row is not None:
                 look = self._see(root, path)
                 if look is not None:
                     self._scan_quietly(root, Seen(path, row, look))
@@ -405,29 +417,40 @@ class Replica:
                 self._logs.read(root, seen.path, seen.row)
             if self._lines.learnt():
                 self._lines.unpark_all(root)
-        elif self._registers.changed(seen.path, seen.look) and not self._units.guard.stops:
-            watched = self._watched and self._seen_with.carries(seen.path)
-            self._follow(self._registers.scan(root, seen, watched=watched))
+        elif self._registers.sightings.changed(seen) and not self._units.guard.stops:
+            chosen_then = self._seen_with == self._selection or self._seen_with.carries(seen.path)
+            watched = self._watched and chosen_then
+            self._follow(self._registers.edits.scan(root, seen, watched=watched))
+            self._registers.edits.note_overtaken(seen)
+            self._units.look_into(seen.path, watched=watched)
+            self._bring_into(root, seen)
+
+    def _bring_into(self, root: Folder, seen: Seen) -> None:
+        """What was read from a file may have brought other values to the top."""
+        if seen.row.parts is None:
             self._bring(root, seen.path)
+            return
+        for path in [path for path in self._troubles if datasets.file_of(path) == seen.path]:
+            self._troubles.pop(path)
+        for path in self._registers.unapplied(seen.path):
+            self._bring(root, path)
 
     def _notice_restored_home(self, root: Folder, seen: Sequence[Seen]) -> None:
         """Many files back at superseded values, or one beside a log that lost lines, are a backup that
         was put back: the current values are applied, and a person is told (SEMANTICS §2.5).
         """
-        registers = [s for s in seen if s.row.kind is Kind.REGISTER and self._changed(s)]
-        old = [s for s in registers if self._registers.is_old_news(root, s)]
+        changed = [s for s in seen if s.row.kind is Kind.REGISTER and self._registers.sightings.changed(s)]
+        old = [(each, paths) for each in changed if (paths := self._registers.edits.old_news(root, each))]
         if not old:
             return
         for each in (s for s in seen if s.row.kind is Kind.LOG):
             self._scan_quietly(root, each)
-        if len(old) > MANY or self._logs.shrunk:
-            for each in old:
-                self._registers.discount(root, each)
-            self._units.guard.hold(Cause.RESTORED, [each.path for each in old])
+        found = [path for _, paths in old for path in paths]
+        if len(found) > MANY or self._logs.shrunk:
+            for each, paths in old:
+                self._registers.edits.discount(root, each, paths)
+            self._units.guard.hold(Cause.RESTORED, found)
         self._logs.shrunk.clear()
-
-    def _changed(self, seen: Seen) -> bool:
-        return self._registers.changed(seen.path, seen.look)
 
     def _follow(self, change: Change) -> None:
         """The index follows the set of versions."""
@@ -470,7 +493,8 @@ class Replica:
         self, root: Folder, path: str, bodies: Sequence[bytes], origin: DeviceId
     ) -> list[Verdict]:
         verdicts: list[Verdict] = []
-        self._look_at(root, [path])  # an edit that nobody has seen yet was made without knowing these
+        # An edit that nobody has seen yet was made without knowing these.
+        self._look_at(root, [datasets.file_of(path)])
         for body in bodies:
             try:
                 verdict, change = self._versions.take(path, body, origin)
@@ -516,7 +540,7 @@ class Replica:
             self._troubles[path] = f"{path}: {error}"
             raise
         self._troubles.pop(path, None)
-        if applied.value is not None:
+        if applied.wrote:
             self.wrote(path)
         self._follow(applied.change)
         self._registers.keep_losers(path)
@@ -602,16 +626,24 @@ class Replica:
         """
         with self._home.open() as root, self._indexing():
             self._require_carried(path)
-            files = [s for s in self._home.walk(root) if _within(s, path) and self._carries(s.path)]
-            if not files:
-                raise NotFound(f"{path} is no file or directory that syncs as a whole")
-            kept = [self._keep_local(root, seen.path) for seen in files]
+            values = self._standing(root, path)
+            if not values:
+                raise NotFound(f"{path} is no file, part of one or directory that syncs as a whole")
+            kept = [self._keep_local(root, each, value) for each, value in values.items()]
         return next(iter(self.history.entries(path)), kept[-1])
 
-    def _keep_local(self, root: Folder, path: str) -> HistoryEntry:
-        folder, name = root.parent_of(path)
-        with folder:
-            value = datasets.require(path)[1].value_of(folder.read(name, datasets.MAX_BODY))
+    def _standing(self, root: Folder, path: str) -> dict[str, bytes]:
+        """The values of the registers at or below a path. Raises `MalformedRecord`."""
+        found: dict[str, bytes] = {}
+        for seen in self._home.walk(root):
+            if seen.row.kind is Kind.REGISTER and (_within(seen.path, path) or _within(path, seen.path)):
+                folder, name = root.parent_of(seen.path)
+                with folder:
+                    data = folder.read(name, datasets.MAX_BODY)
+                found.update(datasets.contents(seen.row, seen.path, data).values)
+        return {each: found[each] for each in found if _within(each, path) and self._carries(each)}
+
+    def _keep_local(self, root: Folder, path: str, value: bytes) -> HistoryEntry:
         self._registers.keep_rivals(path, value)
         self._follow(self._versions.mint_word(path, value, keep_floor=True))
         self._registers.settle_file(root, path)
@@ -633,10 +665,8 @@ class Replica:
         with self._home.open() as root, self._indexing():
             for entry, raw in chosen:
                 value = datasets.require(entry.path)[1].value_of(raw)  # history has whole files too
-                unit = entry.path.rpartition("/")[0]
-                if not directory_exists(root, unit):
-                    self._units.give_back(root, unit)
-                self._look_at(root, [entry.path])
+                self._units.give_back(root, entry.path)
+                self._look_at(root, [datasets.file_of(entry.path)])
                 self._follow(self._versions.mint_word(entry.path, value, keep_floor=False))
                 self._bring(root, entry.path)
             self._sweep(root)
@@ -667,89 +697,55 @@ class Replica:
 
     def condition(self) -> Condition:
         """See `Storage.condition`."""
-        alerts, parked = self._alerts(), self._lines.parked()
+        told, parked = self._alerts(), self._lines.parked()
         misplaced = self._registers.misplaced()
         if misplaced:
             parked = {**parked, ANOTHER_SPELLING: len(misplaced)}
         held = [member for member in self._versions.held() if self._carries(member.stored.path)]
-        oversize = [path for path in self._registers.oversize if self._carries(path)]
+        oversize = [path for path in self._registers.edits.oversize if self._carries(path)]
         return Condition(
-            self._home_state(alerts),
+            self._home_state(told),
             parked=sum(parked.values()),
             held=len(held),
-            refused=self._refused + self._lines.refused + len(oversize),
+            refused=self._refused
+            + self._lines.refused
+            + len(oversize)
+            + len(self._registers.sightings.left_out()),
             malformed=self._logs.malformed(),
             collisions=self._lines.collisions(),
             alerts=[
-                *alerts,
-                *map(_held_alert, held),
-                *(_spelling_alert(path, self._registers.place_of(path)) for path in misplaced),
+                *told,
+                *map(alerts.held, held),
+                *(alerts.spelled_twice(path, self._registers.place_of(path)) for path in misplaced),
                 *self._verification.alerts(),
             ],
             parked_for=parked,
         )
 
-    def _home_state(self, alerts: Sequence[Alert]) -> HomeState:
+    def _home_state(self, told: Sequence[Alert]) -> HomeState:
         if self._missing:
             return HomeState.MISSING
         if self.guarded is not None:
             return HomeState.GUARDED
         if not self._scanned:
             return HomeState.SCANNING
-        return HomeState.DEGRADED if alerts else HomeState.OK
+        return HomeState.DEGRADED if told else HomeState.OK
 
     def _alerts(self) -> list[Alert]:
-        alerts = [
-            Alert(
-                "stats-unreadable",
-                "Counting waits.",
-                reason,
-                "mend or remove the file",
-            )
-            for path, reason in self._counting.unreadable.items()
-            if self._carries(path)
-        ]
-        alerts += [
-            Alert("file-trouble", "A file could not be synced.", reason, "run `fleetsync doctor`")
-            for reason in self._troubles.values()
-        ]
+        sightings, unreadable = self._registers.sightings, self._counting.unreadable
+        troubles = {**self._troubles, **self._units.stuck}
+        told = [alerts.stats_unreadable(why) for path, why in unreadable.items() if self._carries(path)]
+        told += [alerts.file_trouble(reason) for reason in troubles.values()]
+        told += [alerts.left_out(path, why) for path, why in sightings.left_out().items()]
+        told += [alerts.unusable(*each) for each in self._registers.problems(self._around.resolves)]
         if self.guarded is not None:
-            alerts.append(_guard_alert(self.guarded))
+            told.append(alerts.guarded(self.guarded))
         if self._missing:
-            error = HomeMissing(f"{self._home.path} is not there")
-            alerts.append(Alert(error.code, error.title(), error.message, error.next))
-        return alerts
+            told.append(alerts.missing(self._home.path))
+        return told
 
 
 # --- small truths ---------------------------------------------------------------------------------
-
-
-def _held_alert(member: Member) -> Alert:
-    """A version whose time has not come."""
-    path, stamp = member.stored.path, member.version.stamp
-    when = timestamps.at(stamp.hybrid * 1000).canonical
-    detail = f"{path} of {stamp.device[:7]} is stamped {when}, further ahead of this clock than is allowed"
-    return Alert("held", "A version from the future is held.", detail, "set the clock of that device right")
-
-
-def _spelling_alert(path: str, spelling: str | None) -> Alert:
-    """A path that differs from another one in upper and lower case alone."""
-    detail = f"{path} is parked: on some disks it would be the same file as below {spelling}"
-    return Alert("spelled-twice", "Two names differ in case alone.", detail, "rename one of the two")
-
-
-_ASKED = {
-    Cause.DELETED_HERE: "{n} things are gone from home at once: {paths}",
-    Cause.DELETED_ELSEWHERE: "{n} things were deleted on another device at once: {paths}",
-    Cause.RESTORED: "home looks like an older backup; the current values were put back: {paths}",
-}
-
-
-def _guard_alert(held: Held) -> Alert:
-    shown = ", ".join(held.paths[:3]) + (", …" if len(held.paths) > 3 else "")
-    detail = _ASKED[held.cause].format(n=len(held.paths), paths=shown)
-    step = "`fleetsync guard confirm` if it was meant, `fleetsync guard undo` if not"
-    return Alert("guarded", "fleetsync waits for your word.", detail, step)
 
 
 def _selection_of(raw: bytes | None) -> Selection:
@@ -789,9 +785,9 @@ def _is_damage(root: Folder, log: str) -> bool:
     return row is None or not row.manifest or directory_exists(root, log.rpartition("/")[0])
 
 
-def _within(seen: Seen, path: str) -> bool:
-    """Whether a register file is this path or lies below it."""
-    return seen.row.kind is Kind.REGISTER and (seen.path == path or seen.path.startswith(f"{path}/"))
+def _within(inner: str, outer: str) -> bool:
+    """Whether a path is this one or lies below it."""
+    return inner == outer or inner.startswith(f"{outer}/")
 
 
 def _version_entry(member: Member) -> Entry:

@@ -1,9 +1,9 @@
 """Directories that come and go as a whole: noticing that one is gone, and taking one away.
 
-A unit is the directory of a register (a skill, a channel, an agent). It is gone when it has been seen
-missing for five seconds; a manifest that alone is missing is put back after the same time, because
-editors unlink and create. A deletion is a version like any other; what it says is carried out here,
-through `trash.py` and behind `guard.py`. Implements SEMANTICS §3.
+A unit is the directory of a register (a skill, a channel, an agent), or the register itself where a file
+holds many. It is gone when it has been seen missing for five seconds; a file that alone is missing is put
+back after the same time, because editors unlink and create. A deletion is a version like any other; what
+it says is carried out here, through `trash.py` and behind `guard.py`. Implements SEMANTICS §3.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 
 from fleetsync import datasets
 from fleetsync.datasets import Kind
-from fleetsync.errors import LockBusy, MalformedRecord
+from fleetsync.errors import FileChanged, LockBusy, MalformedRecord
 from fleetsync.files import Folder
 from fleetsync.ports import Key
 from fleetsync.records import loglines
@@ -25,8 +25,9 @@ from fleetsync.replica.history import History, Why
 from fleetsync.replica.index import IN_JOURNAL, Index
 from fleetsync.replica.journal import Journal, ParkedLine, Trashing
 from fleetsync.replica.layout import WATCHED_ROOTS
-from fleetsync.replica.lines import TRASHED, Lines, directory_exists, logs_beside, see
+from fleetsync.replica.lines import TRASHED, Lines, directory_exists, logs_beside
 from fleetsync.replica.logs import Logs
+from fleetsync.replica.presence import Presence, presence, presences
 from fleetsync.replica.registers import Registers
 from fleetsync.replica.trash import Trash
 from fleetsync.replica.versions import Change
@@ -72,6 +73,8 @@ class Units:
         self._follow = follow
         self._now = registers.versions.clock.now
         self._missing: dict[str, _Missing] = {}
+        self.stuck: dict[str, str] = {}
+        """Deletions that cannot be carried out, by path, and why."""
 
     # --- noticing -----------------------------------------------------------------------------------
 
@@ -80,12 +83,22 @@ class Units:
 
         `watched` False: what is missing now went while the daemon was down.
         """
-        missing = [path for path in self._registers.present() if path not in present]
+        missing = [path for path in self._registers.sightings.present() if path not in present]
         now = _Missing(self._now(), watched)
         self._missing = {path: self._missing.get(path, now) for path in missing}
         changed = self._roots_changed(root)
         if changed and any(path.partition("/")[0] in changed for path in missing):
             self.guard.hold(Cause.DELETED_HERE, missing)
+
+    def look_into(self, file: str, *, watched: bool) -> None:
+        """A file that is there has been read: remember since when registers are missing in it."""
+        inside = self._registers.sightings.inside(file)
+        now = _Missing(self._now(), watched)
+        for path in self._registers.sightings.of_file(file):
+            if path in inside:
+                self._missing.pop(path, None)
+            else:
+                self._missing.setdefault(path, now)
 
     def due_in(self) -> float | None:
         """Seconds until `settle` has something to decide; None if nothing is missing."""
@@ -100,11 +113,12 @@ class Units:
             return
         self._missing = {p: each for p, each in self._missing.items() if self._registers.carries(p)}
         late = {p: each for p, each in self._missing.items() if each.since + PATIENCE <= self._now()}
-        gone = [path for path in late if see(root, path) is None and not _unit_exists(root, path)]
+        found = presences(root, late)
+        gone = [path for path in late if found[path] is Presence.GONE]
         for path in late:
             self._missing.pop(path)
-            if path not in gone and see(root, path) is None:
-                self._registers.forget(path)
+            if found[path] is Presence.ALONE:
+                self._registers.sightings.forget(path)
         if gone and self._may_go(gone, Cause.DELETED_HERE):
             for path in gone:
                 self._mint_gone(path, watched=late[path].watched)
@@ -152,22 +166,35 @@ class Units:
         """Move every directory out of home whose registers are all gone by the versions."""
         if self.guard.stops:
             return
-        gone = [path for path in self._registers.present() if self._is_gone(path)]
+        present = self._registers.sightings.present()
+        gone = [path for path in present if self._registers.is_gone(path)]
         units = {_unit(path) for path in gone}
-        kept = {_unit(path) for path in self._registers.present() if not self._is_gone(path)}
-        leaving = sorted(units - kept)
-        paths = [path for path in gone if _unit(path) in leaving and see(root, path) is not None]
+        kept = {_unit(path) for path in present if path not in gone}
+        leaving = units - kept
+        standing = presences(root, [path for path in gone if _unit(path) in leaving])
+        paths = [path for path, presence in standing.items() if presence is Presence.HERE]
         if paths and not self._may_go(paths, Cause.DELETED_ELSEWHERE):
             return
-        for unit in leaving:
-            self._move_out(root, unit)
+        self._carry_out(root, leaving)
         for path in gone:
             if _unit(path) in kept:
                 self._remove_file(root, path)
 
-    def _is_gone(self, path: str) -> bool:
-        target = self._registers.target(path)
-        return target is not None and target.value is None
+    def _carry_out(self, root: Folder, units: Iterable[str]) -> None:
+        for unit in sorted(units):
+            if _is_part(unit):
+                self._take_out(root, unit)
+            else:
+                self._move_out(root, unit)
+
+    def _take_out(self, root: Folder, part: str) -> None:
+        self.stuck.pop(part, None)
+        try:
+            self._follow(self._registers.take_out(root, part))
+        except FileChanged:
+            return  # another writer is at work: the next sweep tries again
+        except MalformedRecord as error:
+            self.stuck[part] = f"{part}: {error}"
 
     def _move_out(self, root: Folder, unit: str) -> None:
         try:
@@ -176,7 +203,7 @@ class Units:
             return  # somebody is writing: the next sweep tries again
         if trashing is not None:
             self.take_over(root, trashing)
-        for path in self._registers.present():
+        for path in self._registers.sightings.present():
             if _unit(path) == unit:
                 self._registers.note_gone(path)
 
@@ -242,14 +269,13 @@ class Units:
             return []
         if held.cause is Cause.DELETED_HERE:
             for path in held.paths:
-                if see(root, path) is None:
+                if presence(root, path) is not Presence.HERE:
                     self._mint_gone(path, watched=True)
         elif held.cause is Cause.RESTORED:
             for path in held.paths:
                 self._follow(self._versions.mint_word(path, self._brought_back(path), keep_floor=True))
         else:
-            for unit in sorted({_unit(path) for path in held.paths if self._is_gone(path)}):
-                self._move_out(root, unit)
+            self._carry_out(root, {_unit(path) for path in held.paths if self._registers.is_gone(path)})
         return held.paths
 
     def undo(self) -> list[str]:
@@ -261,8 +287,8 @@ class Units:
             self._missing.pop(path, None)
             if held.cause is Cause.DELETED_HERE:
                 self._drop_lines(path)
-                self._registers.forget(path)
-            elif held.cause is Cause.DELETED_ELSEWHERE and self._is_gone(path):
+                self._registers.sightings.forget(path)
+            elif held.cause is Cause.DELETED_ELSEWHERE and self._registers.is_gone(path):
                 current = self._versions.current(path)
                 if current is not None and current.before is not None:
                     self._follow(self._versions.mint_word(path, current.before, keep_floor=False))
@@ -273,21 +299,22 @@ class Units:
         held = self.guard.release()
         return held and Held(held.cause, [path for path in held.paths if self._registers.carries(path)])
 
-    def give_back(self, root: Folder, unit: str) -> bool:
-        """Put the trashed copy of a unit back in its place."""
-        return self._trash.give_back(root, unit)
+    def give_back(self, root: Folder, path: str) -> None:
+        """Put the trashed copy of a register's directory back if that is gone."""
+        if not _is_part(path) and not directory_exists(root, _unit(path)):
+            self._trash.give_back(root, _unit(path))
 
     def _brought_back(self, path: str) -> bytes:
         """What the restored home held: it went to history when the current value replaced it."""
         return self._history.value(path, None)[1]
 
 
+def _is_part(path: str) -> bool:
+    return datasets.file_of(path) != path
+
+
 def _unit(path: str) -> str:
-    return path.rpartition("/")[0]
-
-
-def _unit_exists(root: Folder, path: str) -> bool:
-    return directory_exists(root, _unit(path))
+    return path if _is_part(path) else path.rpartition("/")[0]
 
 
 def _dataset(path: str) -> str:

@@ -154,7 +154,7 @@ def _concerns(name: str) -> bool:
     """Whether a path is one that the replica wants to look at."""
     if name.rpartition("/")[2] == _STATS:
         return datasets.find(datasets.sibling(name, "events.jsonl")) is not None
-    return datasets.find(name) is not None or publishing.is_public_file(name)
+    return datasets.find_file(name) is not None or publishing.is_public_file(name)
 
 
 def _explain(path: Path, error: OSError) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fleetsync import datasets
-from fleetsync.datasets import Kind
+from fleetsync.datasets import Dataset, Kind
 from fleetsync.records import channels
 from tests.faults.scenarios import MANIFEST, line
 from tests.unit.replica.test_deletions import Laptop, meet
@@ -64,6 +64,11 @@ SAMPLES: dict[str, tuple[str, bytes, bytes]] = {
     "agent-skill-manifest": ("agents/qa/skills/deploy/skill.yaml", MANIFEST, MANIFEST + b"description: b\n"),
     "agent-skill-manifest-legacy": ("agents/qa/skills/old/skill.md", b"# one\n", b"# two\n"),
     "agent-profile": ("agents/qa/profile.yaml", PROFILE % (b"one", b"1"), PROFILE % (b"two", b"2")),
+    "model": (
+        "models.yaml",
+        b"models:\n  qwen:\n    provider: ollama\n    model: qwen3\nroles: {}\n",
+        b"# mine\nmodels:\n  qwen:\n    provider: ollama\n    model: qwen4\n",
+    ),
     "agent-prompt": ("agents/qa/sys_prompt.md", b"be kind\n", b"be brief\n"),
     "channel-events": (EVENTS, event(0, '{"text":"a"}') + b"\n", event(0, '{"text":"b"}') + b"\n"),
     "channel-manifest": (YAML, manifest(), manifest(updated="2026-06-01T00:00:00Z")),
@@ -89,11 +94,18 @@ def pair(tmp_path: Path) -> Iterator[tuple[Laptop, Laptop]]:
     two.replica.close()
 
 
+def row_of(file: str) -> Dataset:
+    """The row whose items stand in this file."""
+    row = datasets.find_file(file)
+    assert row is not None
+    return row
+
+
 def write(laptop: Laptop, path: str, data: bytes) -> None:
     """A program writes a file whole, with the manifest that its directory needs."""
     target = laptop.path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    for name in (datasets.require(path)[1].manifest or ())[:1]:
+    for name in row_of(path).manifest[:1]:
         beside = target.with_name(name)
         if not beside.exists():
             beside.write_bytes(manifest() if name == "channel.yaml" else MANIFEST)
@@ -116,12 +128,14 @@ def test_written_on_one_while_the_other_writes_too_they_converge(
     write(pair[1], path, two_has)
     meet(*pair)
     found = [laptop.path(path).read_bytes() for laptop in pair]
-    if datasets.require(path)[1].kind is Kind.LOG:
+    row = row_of(path)
+    if row.kind is Kind.LOG:
         lines = [sorted(filter(None, each.split(b"\n"))) for each in found]
         assert all(len(each) == 2 for each in lines)
     else:
-        row = datasets.require(path)[1]
-        assert row.digest(row.value_of(found[0])) == row.digest(row.value_of(found[1]))
+        held = [datasets.contents(row, path, each).values for each in found]
+        says = [{each: row.digest(value) for each, value in values.items()} for values in held]
+        assert says[0] == says[1] != {}
 
 
 def test_channel_lines_are_numbered_on_and_otherwise_as_their_author_wrote_them(

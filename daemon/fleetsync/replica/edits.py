@@ -1,0 +1,131 @@
+"""Noticing what other programs have written into register files: edits, and what only looks like one.
+
+Reads files and mints versions; what then has to be written is for `registers.py`. Not every change is an
+edit: mur re-spells whole files, writes what it had read before somebody else wrote, and a backup puts
+old values back (SEMANTICS §2.4–2.6).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Mapping
+
+from fleetsync import datasets
+from fleetsync.files import Folder
+from fleetsync.merge.register import GONE_DIGEST, Version
+from fleetsync.replica.journal import Journal
+from fleetsync.replica.layout import Look, Seen
+from fleetsync.replica.reading import LIMIT, digest_of, read_file, values_of
+from fleetsync.replica.sightings import Sightings
+from fleetsync.replica.versions import NOTHING, Change, Versions
+
+EDITING = 5_000_000
+"""µs for which an emptied file is taken for one that an editor is about to write."""
+REBUILT = "rebuilt"
+"""Set in a journal that a person had begun anew: what is found in home loses to any peer's version."""
+
+
+class Edits:
+    """The edits of all register files of one home; single-threaded. `wanted` is the digest of what should
+    stand at a path, None while nothing is known of it.
+    """
+
+    def __init__(
+        self,
+        versions: Versions,
+        journal: Journal,
+        sightings: Sightings,
+        wanted: Callable[[str], bytes | None],
+    ) -> None:
+        self.oversize: set[str] = set()
+        self._versions = versions
+        self._journal = journal
+        self._sightings = sightings
+        self._wanted = wanted
+        self._clock = versions.clock
+        self._rebuilt = journal.get(REBUILT) is not None
+
+    def scan(self, root: Folder, seen: Seen, *, watched: bool, unread: Version | None = None) -> Change:
+        """Mint a version of each register in the file that has another value than before. `watched`: the
+        edit was made while the daemon ran, so its time is now (SEMANTICS §2.4). Its author cannot have
+        known `unread`, a version that is not in the file yet. Raises `MalformedRecord`.
+        """
+        raw, look = read_file(root, seen.path)
+        self._sightings.unread(seen.path)
+        if len(raw) > LIMIT:
+            self.oversize.add(seen.path)
+            return NOTHING
+        contents = datasets.contents(seen.row, seen.path, raw)
+        self.oversize.discard(seen.path)
+        change = NOTHING
+        for path, value in self._carried(contents.values):
+            found = self._scan_one(path, value, look, watched=watched, unread=unread)
+            change = change.and_then(found)
+        if seen.row.parts is not None:
+            self._sightings.read(seen.path, look, contents)
+        return change
+
+    def _carried(self, values: Mapping[str, bytes]) -> list[tuple[str, bytes]]:
+        return [(path, value) for path, value in values.items() if self._sightings.carries(path)]
+
+    def _scan_one(
+        self, path: str, value: bytes, look: Look, *, watched: bool, unread: Version | None
+    ) -> Change:
+        digest = digest_of(path, value)
+        unchanged = digest in (self._sightings.digest(path), self._wanted(path))
+        if unchanged or self._overtaken(path, digest, look):
+            self._sightings.remember(path, digest, look)
+            return NOTHING
+        if not value and self._clock.now() - look.mtime_ns // 1000 < EDITING:
+            return NOTHING
+        change = self._mint_found(path, value, look, watched=watched, unread=unread)
+        self._sightings.remember(path, digest, look)
+        return change
+
+    def _overtaken(self, path: str, digest: bytes, look: Look) -> bool:
+        """Only where a program rewrites a whole file for the sake of another part of it."""
+        written = min(look.ctime_ns // 1000, self._clock.now())
+        return datasets.file_of(path) != path and self._sightings.is_overtaken(path, digest, written)
+
+    def note_overtaken(self, seen: Seen) -> None:
+        """Registers are missing in the file because its writer had read it before they came: no deletion."""
+        inside = self._sightings.inside(seen.path)
+        for path in [path for path in self._sightings.of_file(seen.path) if path not in inside]:
+            if self._overtaken(path, GONE_DIGEST, seen.look):
+                self._sightings.remember(path, GONE_DIGEST, None)
+
+    def _mint_found(
+        self, path: str, value: bytes, look: Look, *, watched: bool, unread: Version | None
+    ) -> Change:
+        mtime = max(0, look.mtime_ns // 1000)
+        if not self._sightings.known(path):
+            time = 0 if self._rebuilt else min(mtime, self._clock.now())
+            return self._versions.mint_first(path, value, time)
+        known = [version for version in self._versions.ripe(path) if version is not unread]
+        return self._versions.mint_edit(path, value, known, None if watched else mtime)
+
+    def old_news(self, root: Folder, seen: Seen) -> list[str]:
+        """What in the file has gone back to something that was superseded here before."""
+        values = values_of(seen.path, read_file(root, seen.path)[0])
+        return [path for path, value in self._carried(values) if self._is_old_news(path, value)]
+
+    def _is_old_news(self, path: str, value: bytes) -> bool:
+        changed = self._sightings.known(path) and self._sightings.digest(path) != digest_of(path, value)
+        return changed and self._journal.was_superseded(path, hashlib.sha256(value).digest())
+
+    def discount(self, root: Folder, seen: Seen, paths: Collection[str]) -> None:
+        """Take what stands at these paths, and what is missing beside them, for no edit: the current
+        versions will replace it.
+        """
+        raw, look = read_file(root, seen.path)
+        values = values_of(seen.path, raw)
+        for path in [path for path in self._sightings.of_file(seen.path) if path not in values]:
+            self._sightings.forget(path)
+        for path in paths:
+            self._sightings.remember(path, digest_of(path, values[path]), look)
+
+    def home_is_known(self) -> None:
+        """A full scan is over: what is found from now on is an edit."""
+        if self._rebuilt:
+            self._journal.drop(REBUILT)
+            self._rebuilt = False
