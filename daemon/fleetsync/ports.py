@@ -148,7 +148,9 @@ class Alert(msgspec.Struct, frozen=True):
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """What `status` says about home. `parked_for` counts parked lines by the reason."""
+    """What `status` says about home. `parked_for` counts parked lines by the reason; `kept_here` says of
+    directories why they stay on this device.
+    """
 
     state: HomeState
     parked: int
@@ -158,6 +160,7 @@ class Condition(msgspec.Struct, frozen=True):
     collisions: int
     alerts: list[Alert]
     parked_for: dict[str, int] = {}
+    kept_here: dict[str, str] = {}
 
 
 class Storage(Protocol):
@@ -183,7 +186,7 @@ class Storage(Protocol):
         """The set, or that part of it, in key order, for one reconciliation message."""
 
     def bodies(self, ids: Sequence[bytes]) -> Iterator[list[Item]]:
-        """The members with these ids, as pages like those of `between`; ids that are no members are left out."""
+        """The members with these ids, as pages like those of `between`, less ids that are no members."""
 
     def between(self, lower: Bound, upper: Bound) -> Iterator[list[Item]]:
         """All members with lower ≤ key < upper as pages of at most 1 MiB of bodies.

@@ -53,6 +53,10 @@ class Selection:
     private: tuple[str, ...] = ()
     _memory: dict[str, bool] = field(default_factory=dict, init=False, repr=False, compare=False)
 
+    def without(self, paths: Iterable[str]) -> Selection:
+        """The same less these paths and all below them, whatever the rules say of them."""
+        return Selection((*self.rules, *sorted(paths)), self.private)
+
     @property
     def is_everything(self) -> bool:
         """Whether nothing is left out."""

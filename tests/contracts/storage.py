@@ -271,7 +271,7 @@ class StorageContract:
         assert list(site.storage.bodies([])) == []
 
     def test_bodies_come_in_pages(self, site):
-        """However large members are and in whatever order they are asked for, a page holds no more than 1 MiB."""
+        """However large members are, in whatever order they are asked for: a page holds at most 1 MiB."""
         large = [event(n)[:-1] + b',"note":"' + b"x" * 400_000 + b'"}' for n in range(6)]
         site.write(DEPLOY, *large)
         ids = [datasets.identify(DEPLOY, line).id for line in reversed(large)]

@@ -112,6 +112,11 @@ def leaves_of(directory: str) -> frozenset[str] | None:
     return frozenset(found)
 
 
+def agents_in(root: Folder) -> list[str]:
+    """The names of the agents that have a directory."""
+    return _subdirectories(root, "agents", NAME_RULES["agent"])
+
+
 def _rule(part: str) -> re.Pattern[str]:
     """What a directory may be called at this place of a pattern."""
     placeholder = part.strip("<>")

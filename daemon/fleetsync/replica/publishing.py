@@ -16,7 +16,7 @@ from fleetsync.files import Folder
 from fleetsync.records import keyrings
 from fleetsync.records.keyrings import MAX_FILE, PublicFiles
 from fleetsync.records.names import legal_name
-from fleetsync.replica.layout import Look, look_of
+from fleetsync.replica.layout import Look, agents_in, look_of
 from fleetsync.replica.reading import LIMIT
 from fleetsync.replica.versions import NOTHING, Change, Versions
 
@@ -64,7 +64,7 @@ Known = dict[str, tuple[_Looks, PublicFiles | None]]
 
 def public_files(root: Folder, known: Known) -> dict[str, PublicFiles]:
     """The public files of all agents here; `known` spares reading what has not changed, and is renewed."""
-    for agent in _agents(root):
+    for agent in agents_in(root):
         with suppress(FileNotFoundError, FleetsyncError), root.enter(f"{_AGENTS}/{agent}") as folder:
             looks = tuple(_look(folder, name) for name in _FILES)
             if agent not in known or known[agent][0] != looks:
@@ -83,14 +83,6 @@ def is_public_file(path: str) -> bool:
     """Whether a path under home names a file that is published."""
     parts = path.split("/")
     return len(parts) == 3 and parts[0] == _AGENTS and parts[2] in _FILES and legal_name("agent", parts[1])
-
-
-def _agents(root: Folder) -> list[str]:
-    try:
-        with root.enter(_AGENTS) as folder:
-            return sorted(name for name in folder.names() if legal_name("agent", name))
-    except (FileNotFoundError, FleetsyncError):
-        return []
 
 
 def _longer(before: PublicFiles | None, now: PublicFiles) -> PublicFiles:

@@ -47,7 +47,7 @@ from fleetsync.records import ed25519, timestamps
 from fleetsync.records.names import DeviceId
 from fleetsync.records.signatures import Check
 from fleetsync.records.timestamps import Timestamp
-from fleetsync.replica import alerts
+from fleetsync.replica import alerts, approvals
 from fleetsync.replica.counting import STATS, Counting
 from fleetsync.replica.edits import REBUILT
 from fleetsync.replica.guard import Cause, Guard, Held
@@ -71,6 +71,7 @@ MANY = 3
 LINES_AT_ONCE = 4096
 """Of one log: what is known of a line while it is applied costs several times its bytes."""
 ANOTHER_SPELLING = "the name of another path differs in case alone"
+_KEPT = "agent {agent} remembers its approvals there"
 _HOME_SEEN = "home-seen"
 _SELECTED = "selected"
 
@@ -122,6 +123,8 @@ class Replica:
         ensure_private_dir(state)
         self.wrote: Callable[[str], None] = lambda _path: None
         """Told, on the thread that called, of every file of home that was written for a peer."""
+        self.keeps_others: Callable[[], None] = lambda: None
+        """Told, on that thread, when `kept_here` has changed."""
         self._home = Home(home)
         self._around = around
         self._journal = Journal.open(state / "journal.db")
@@ -129,13 +132,17 @@ class Replica:
         self.history = History(state / "history", self._journal, around.now)
         self._build(state, device, skew)
         self._seen_with = _selection_of(self._journal.get(_SELECTED))  # at the last full scan
-        self._choose(selection)
+        self._wanted = selection
+        self._approvals: dict[str, str] = {}
+        self._choose()
         self._refused = 0
         self._troubles: dict[str, str] = {}
         self._watched = False
         self._scanned = False
         self._missing = False
         self._make_home()
+        with suppress(HomeMissing), self._home.open() as root:
+            self._find_approvals(root)
         self._align()
         self._recover()
 
@@ -235,15 +242,32 @@ class Replica:
         been counted is never counted again, and a file that comes back unchanged is no new version.
         """
         before = self._state()
-        self._choose(selection)
+        self._wanted = selection
+        self._choose()
         self._troubles = {path: why for path, why in self._troubles.items() if self._carries(path)}
         with self._indexing():
             self._align()
         self.scan(None)
         return before != self._state()
 
-    def _choose(self, selection: Selection) -> None:
-        self._selection = selection
+    @property
+    def kept_here(self) -> Collection[str]:
+        """Directories of channels that stay on this device whatever is selected (SEMANTICS §7.5)."""
+        return self._approvals.keys()
+
+    def _find_approvals(self, root: Folder) -> bool:
+        """Whether other channels than before serve as an agent's memory of approvals."""
+        found = approvals.remembered(root)
+        if found == self._approvals:
+            return False
+        self._approvals = found
+        self._choose()
+        self._align()
+        self.keeps_others()
+        return True
+
+    def _choose(self) -> None:
+        selection = self._selection = self._wanted.without(self._approvals)
         self._carries = selection.carries
         self._index.carries = self._lines.carries = selection.carries
         self._registers.sightings.carries = selection.carries
@@ -314,7 +338,8 @@ class Replica:
             return False
         self._missing, self._scanned = False, True
         with root, self._indexing():
-            if paths is None:
+            asked = paths is None or any(map(approvals.concern, paths))
+            if (asked and self._find_approvals(root)) or paths is None:
                 self._sweep(root)
             else:
                 self._look_at(root, paths)
@@ -720,6 +745,7 @@ class Replica:
                 *self._verification.alerts(),
             ],
             parked_for=parked,
+            kept_here={path: _KEPT.format(agent=agent) for path, agent in sorted(self._approvals.items())},
         )
 
     def _home_state(self, told: Sequence[Alert]) -> HomeState:

@@ -29,8 +29,9 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, ObservedWatch
 
 from fleetsync import datasets
-from fleetsync.replica import publishing
+from fleetsync.replica import approvals
 from fleetsync.replica.layout import WATCHED_ROOTS, leaves_of
+from fleetsync.replica.publishing import is_public_file
 
 _EVENTS: list[type[FileSystemEvent]] = [
     FileCreatedEvent,
@@ -154,7 +155,7 @@ def _concerns(name: str) -> bool:
     """Whether a path is one that the replica wants to look at."""
     if name.rpartition("/")[2] == _STATS:
         return datasets.find(datasets.sibling(name, "events.jsonl")) is not None
-    return datasets.find_file(name) is not None or publishing.is_public_file(name)
+    return datasets.find_file(name) is not None or is_public_file(name) or approvals.is_marker(name)
 
 
 def _explain(path: Path, error: OSError) -> str:

@@ -57,6 +57,7 @@ def status_document(
         "peers": [peer_document(peer, view.head, addresses.get(peer.device, ()), now) for peer in view.peers],
         "parked": condition.parked,
         "parked_for": condition.parked_for,
+        "kept_here": condition.kept_here,
         "held": condition.held,
         "refused": condition.refused,
         "malformed": condition.malformed,

@@ -75,6 +75,7 @@ def test_status_has_exactly_its_keys():
         ],
         "parked": 1,
         "parked_for": {"no live manifest": 1},
+        "kept_here": {},
         "held": 2,
         "refused": 3,
         "malformed": 4,
