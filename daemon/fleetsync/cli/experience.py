@@ -370,7 +370,7 @@ def opened(session: Session) -> Iterator[ExperienceLedger]:
     """The ledger of the settings, read up to the end of its logs where the index can be reached."""
     import socket
 
-    from fleetsync.cli.ledger import own_device
+    from fleetsync.cli.journal import own_device
     from fleetsync.errors import IndexDamaged, StorageFailed
     from fleetsync.stores.experience_opening import discard_damaged, open_experience_ledger
 

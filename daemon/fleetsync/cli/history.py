@@ -19,12 +19,12 @@ def history(session: Session, path: str | None) -> None:
     PATH is relative to home and may be a directory. Works without the daemon.
     """
     from fleetsync.cli import output
-    from fleetsync.cli.ledger import open_ledger
+    from fleetsync.cli.journal import open_journal
     from fleetsync.web.documents import history_document
 
     wanted = None if path is None else relative(session, path)
-    with open_ledger(session.state_path()) as ledger:
-        entries = [history_document(entry) for entry in ledger.history(wanted)]
+    with open_journal(session.state_path()) as known:
+        entries = [history_document(entry) for entry in known.history(wanted)]
     if session.json:
         output.emit({"entries": entries})
     elif entries:

@@ -65,15 +65,15 @@ def _verified(session: Session, name: str, lines: list[Told]) -> list[Told]:
 
 def _told(session: Session, name: str) -> list[Told]:
     from fleetsync.cli import reading
-    from fleetsync.cli.ledger import open_ledger, own_device
+    from fleetsync.cli.journal import open_journal, own_device
     from fleetsync.errors import NotFound
 
     path = reading.log_path(name)
     data = reading.read_file(session.home_path(), path)
     state_dir = session.state_path()
-    with open_ledger(state_dir) as ledger:
-        waiting = ledger.parked(path)
-        origins = ledger.origins(path, own_device(state_dir))
+    with open_journal(state_dir) as known:
+        waiting = known.parked(path)
+        origins = known.origins(path, own_device(state_dir))
     if data is None and not waiting:
         if not name.startswith(reading.CHANNEL):
             reading.require_skill(session.home_path(), name)

@@ -39,15 +39,15 @@ def signatures(session: Session, channel: str, lines: Sequence[bytes]) -> list[s
 
 
 def _ring(session: Session) -> KeyRing:
-    from fleetsync.cli.ledger import open_ledger, own_device
+    from fleetsync.cli.journal import open_journal, own_device
     from fleetsync.devices import notary
     from fleetsync.records import keyrings
     from fleetsync.records.keyrings import KeyRing
 
     state = session.state_path()
     here = DeviceId(own_device(state) or _HERE)
-    with open_ledger(state) as ledger:
-        published = ledger.published()
+    with open_journal(state) as known:
+        published = known.published()
     ours = keyrings.published(published[here]) if here in published else {}
     published[here] = keyrings.publish({**ours, **_files_here(session)})
     ring = KeyRing(notary.check)

@@ -42,13 +42,13 @@ def stats(session: Session, skill: str, rebuild: bool) -> None:
 
 def document(session: Session, skill: str) -> dict[str, Any]:
     """The `stats` document."""
-    from fleetsync.cli.ledger import open_ledger
+    from fleetsync.cli.journal import open_journal
     from fleetsync.cli.reading import skill_directory
     from fleetsync.merge import counters
 
     path = f"{skill_directory(skill)}/events.jsonl"
-    with open_ledger(session.state_path()) as ledger:
-        pending = ledger.pending(path)
+    with open_journal(session.state_path()) as known:
+        pending = known.pending(path)
     folded = counters.fold(_events(session, path))
     times = [None if t is None else t.canonical for t in folded[3:]]
     return {

@@ -32,7 +32,8 @@ from fleetsync.records import manifests, skills, stats
 from fleetsync.records.skills import SkillEvent
 from fleetsync.records.stats import SkillStats
 from fleetsync.records.timestamps import Timestamp
-from fleetsync.replica.journal import Count, Journal
+from fleetsync.replica.journal import Journal
+from fleetsync.replica.ledger import Count
 
 STATS, STATS_LOCK = "stats.json", "stats.lock"
 TEMPORARY = ".stats.json.", ".fleetsync"
@@ -62,7 +63,7 @@ class Counting:
                 current = _load(folder)
             except MalformedRecord as error:
                 self.unreadable[path] = error.message
-                self._journal.finish_append(path)
+                self._journal.ledger.finish_append(path)
                 return
             self.unreadable.pop(path, None)
             self._count_into(folder, path, current, bodies)
@@ -71,7 +72,7 @@ class Counting:
         ids = self._due(path, current)
         lines = bodies(ids)
         if not lines:
-            self._journal.finish_append(path)
+            self._journal.ledger.finish_append(path)
             return
         base = current or self._fresh(folder)
         after = _with_events(base, lines.values())
@@ -84,37 +85,37 @@ class Counting:
         count = Count(path, ids, temporary, folder.identity()[1], after.epoch)
         folder.create(count.temporary, stats.dumps(after))
         folder.sync()
-        self._journal.begin_count(count)
+        self._journal.ledger.begin_count(count)
         folder.rename_to(count.temporary, folder, STATS)
         folder.sync()
-        self._journal.finish_count(count)
+        self._journal.ledger.finish_count(count)
 
     def _due(self, path: str, current: SkillStats | None) -> list[bytes]:
         """The ids to count now: what waits, or in a new epoch all that ever came from peers."""
-        last = self._journal.epoch(path)
+        last = self._journal.ledger.epoch(path)
         begun_anew = current is None or (last is not None and last[0] != current.epoch)
-        return self._journal.foreign(path) if begun_anew else self._journal.pending(path)
+        return self._journal.ledger.foreign(path) if begun_anew else self._journal.ledger.pending(path)
 
     def recover(self, root: Folder) -> None:
         """Settle every count that was under way; before temporaries are swept and peers spoken to."""
-        for count in self._journal.counts():
+        for count in self._journal.ledger.counts():
             try:
                 folder = root.enter(count.path.rpartition("/")[0])
             except FileNotFoundError:
-                self._journal.drop_count(count.path)
+                self._journal.ledger.drop_count(count.path)
                 continue
             with folder, _locked(folder):
                 self._recover_one(folder, count)
 
     def _recover_one(self, folder: Folder, count: Count) -> None:
         if folder.identity()[1] != count.directory:
-            self._journal.drop_count(count.path)
+            self._journal.ledger.drop_count(count.path)
         elif folder.status(count.temporary) is None:
-            self._journal.finish_count(count)
+            self._journal.ledger.finish_count(count)
         else:
             folder.remove(count.temporary)
             folder.sync()
-            self._journal.drop_count(count.path)
+            self._journal.ledger.drop_count(count.path)
 
     def sweep(self, root: Folder, directory: str) -> None:
         """Remove temporaries of ours that a crash before J3 left; only after `recover`."""
@@ -158,8 +159,8 @@ class Counting:
         with root.enter(directory) as folder, _locked(folder):
             base = _load(folder) or self._fresh(folder)
             after = counters.with_fold(base, counters.fold(_events(lines.values())))
-            foreign = self._journal.foreign(path)
-            self._journal.uncount(path, [identity for identity in foreign if identity not in lines])
+            foreign = self._journal.ledger.foreign(path)
+            self._journal.ledger.uncount(path, [identity for identity in foreign if identity not in lines])
             self._put_in_place(folder, path, after, [identity for identity in foreign if identity in lines])
         return after
 

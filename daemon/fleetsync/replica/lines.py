@@ -264,14 +264,16 @@ class Lines:
         try:
             self._counting.count(root, path, bodies)
         except (LockBusy, FileNotFoundError):
-            self._journal.finish_append(path)  # the ids wait in the ledger; `recount` comes back
+            self._journal.ledger.finish_append(path)  # the ids wait in the ledger; `recount` comes back
 
     def recount(self, root: Folder) -> None:
         """Counts that wait, and stats.json files that have vanished since peers' lines came."""
         gone = [
-            path for path in self._journal.counted_paths() if see(root, datasets.sibling(path, STATS)) is None
+            path
+            for path in self._journal.ledger.counted_paths()
+            if see(root, datasets.sibling(path, STATS)) is None
         ]
-        for path in {*self._journal.pending_paths(), *gone}:
+        for path in {*self._journal.ledger.pending_paths(), *gone}:
             self.recount_one(root, path)
 
     def recount_one(self, root: Folder, path: str) -> None:

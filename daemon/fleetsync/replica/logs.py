@@ -24,8 +24,9 @@ from fleetsync.records import loglines
 from fleetsync.records.names import DeviceId
 from fleetsync.replica import jsonl
 from fleetsync.replica.index import IN_JOURNAL, Entry, FileState, Index
-from fleetsync.replica.journal import Append, Journal
+from fleetsync.replica.journal import Journal
 from fleetsync.replica.layout import Look, look_of
+from fleetsync.replica.ledger import Append
 
 CHUNK = 5 << 18
 """Bytes read at a time at most; a line is at most 1 MiB, so every chunk holds a line's end."""
@@ -223,12 +224,12 @@ class Logs:
         if not pairs:
             return
         origins = (
-            self._journal.origins(path, [key.id for key, _ in pairs])
-            if self._journal.has_ledger(path)
+            self._journal.ledger.origins(path, [key.id for key, _ in pairs])
+            if self._journal.ledger.has_ledger(path)
             else {}
         )
         local = [(key, line) for key, line in pairs if key.id not in origins]
-        self._journal.note_local(path, [key.id for key, _ in local])
+        self._journal.ledger.note_local(path, [key.id for key, _ in local])
         self.wrote_here(row, [line.body for _, line in local])
         self._index.add([_entry(path, key, line, origins.get(key.id)) for key, line in pairs])
 
@@ -316,7 +317,7 @@ class Logs:
         missing = self._numbered(log.fd, row, missing)
         batch = jsonl.batch_of([line.body for line in missing], empty=offset == 0)
         append = Append(path, log.look().inode, offset, batch, [line.key.id for line in missing])
-        self._journal.begin_append(append, origin)
+        self._journal.ledger.begin_append(append, origin)
         self._write(log, append)
         if not self._take_over(log, append, missing, origin, parked=parked):
             self._read(log.fd, path, row)
@@ -381,7 +382,7 @@ class Logs:
         with files.storage_errors(label):
             os.fsync(log.fd)
         if not log.in_place():
-            self._journal.finish_append(append.path, append.ids)
+            self._journal.ledger.finish_append(append.path, append.ids)
             raise FileChanged(f"{label} was replaced while it was being written")
 
     def _undo(self, log: _Open, append: Append, error: ShortWrite) -> None:
@@ -389,24 +390,24 @@ class Logs:
         end = os.lseek(log.fd, 0, os.SEEK_CUR)
         if error.written:
             _blank(log, end - error.written, error.written)
-        self._journal.finish_append(append.path, append.ids)
+        self._journal.ledger.finish_append(append.path, append.ids)
 
     # --- settling -------------------------------------------------------------------------------
 
     def recover(self, root: Folder) -> None:
         """Settle every append that was under way when the process died."""
-        for append in self._journal.appends():
+        for append in self._journal.ledger.appends():
             try:
                 path, row = datasets.require(append.path)
                 folder, name = root.parent_of(path)
             except (FileNotFoundError, IllegalName):
-                self._journal.finish_append(append.path, append.ids)
+                self._journal.ledger.finish_append(append.path, append.ids)
                 continue
             with folder, _opened(folder, name, row) as log:
                 self._settle(log, append, row)
 
     def _settle_outstanding(self, log: _Open, path: str, row: Dataset) -> None:
-        for append in self._journal.appends():
+        for append in self._journal.ledger.appends():
             if append.path == path:
                 self._settle(log, append, row)
 
@@ -423,7 +424,7 @@ class Logs:
             if todo.blank:
                 _blank(log, *todo.blank)
             absent = _absent(append, todo.whole, row)
-        self._journal.finish_append(append.path, absent)
+        self._journal.ledger.finish_append(append.path, absent)
 
 
 def _absent(append: Append, whole: int, row: Dataset) -> list[bytes]:

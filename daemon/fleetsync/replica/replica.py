@@ -553,7 +553,7 @@ class Replica:
         row = datasets.find(path)
         standing = directory_exists(root, path.rpartition("/")[0])  # else nothing is there to reset
         if row is not None and row.counters and standing and self._registers.is_unapplied(path):
-            self._journal.begin_reset(path)
+            self._journal.ledger.begin_reset(path)
         try:
             applied = self._registers.apply(root, path)
         except (FileChanged, LockBusy):
@@ -574,14 +574,14 @@ class Replica:
 
     def _reset_counters(self, root: Folder) -> None:
         """Beside every manifest that a peer's has replaced; what cannot be done now stays to be done."""
-        for path in self._journal.resets():
+        for path in self._journal.ledger.resets():
             target = self._registers.target(path)
             try:
                 if target is not None and target.value is not None and see(root, path) is not None:
                     self._counting.reset(root, datasets.sibling(path, "events.jsonl"), target.value)
             except (LockBusy, MalformedRecord):
                 continue
-            self._journal.finish_reset(path)
+            self._journal.ledger.finish_reset(path)
 
     def _catch_up(self, root: Folder) -> None:
         """Do what could not be done before: files, parked lines, counts, directories to take away."""

@@ -240,8 +240,8 @@ class Units:
             body = datasets.carried(row, line.body)
             found.setdefault(key.id, ParkedLine(key.id, log, key.ts, body, TRASHED, None))
         ids = list(found)
-        origins = self._journal.origins(log, ids)
-        self._journal.note_local(log, [i for i in ids if i not in origins])
+        origins = self._journal.ledger.origins(log, ids)
+        self._journal.ledger.note_local(log, [i for i in ids if i not in origins])
         self._lines.park([line._replace(origin=origins.get(line.id)) for line in found.values()])
         self._logs.forget(log)
         lost = [e.key.id for e in self._index.of_path(log) if e.offset != IN_JOURNAL]

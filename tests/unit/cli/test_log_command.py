@@ -9,7 +9,8 @@ import pytest
 
 from fleetsync import datasets
 from fleetsync.records.names import DeviceId
-from fleetsync.replica.journal import Append, Journal, ParkedLine
+from fleetsync.replica.journal import Journal, ParkedLine
+from fleetsync.replica.ledger import Append
 from tests.fakes.daemon import OFFICE
 from tests.unit.cli.conftest import Person, event
 
@@ -31,7 +32,7 @@ def came_from(person: Person, device: DeviceId, *lines: str) -> None:
     """The journal knows that these lines were appended for a peer."""
     book = journal(person)
     ids = [key_of(line)[1] for line in lines]
-    book.begin_append(Append(PATH, 1, 0, b"", ids), device)
+    book.ledger.begin_append(Append(PATH, 1, 0, b"", ids), device)
     book.close()
 
 

@@ -6,40 +6,30 @@ or changes a file; damage is the daemon's to report, and is passed on in words.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from fleetsync.datasets import publisher
-from fleetsync.errors import JournalDamaged
 from fleetsync.merge import register
 from fleetsync.merge.register import Version
 from fleetsync.records.names import DeviceId
-from fleetsync.replica.journal import LOCAL, HistoryEntry, Journal, ParkedLine
+from fleetsync.replica.journal import HistoryEntry, Journal, ParkedLine
 from fleetsync.replica.publishing import is_published
 
-_ORIGINS = """
-SELECT ledger.id, ledger.origin, source.name FROM ledger
-JOIN names AS place ON place.id = ledger.path
-LEFT JOIN names AS source ON source.id = ledger.origin
-WHERE place.name = ?
-"""
 
-
-class Ledger:
+class Known:
     """What the journal knows of lines and versions."""
 
-    def __init__(self, connection: sqlite3.Connection | None) -> None:
-        self._db = connection
-        self._journal = None if connection is None else Journal(connection)
+    def __init__(self, journal: Journal | None) -> None:
+        self._journal = journal
 
     def origins(self, path: str, here: str | None) -> dict[bytes, str | None]:
         """Item id → the device that the line came from, for the lines of one log; `here` for local."""
-        if self._db is None:
+        if self._journal is None:
             return {}
-        rows = self._db.execute(_ORIGINS, (path,))
-        return {bytes(identity): here if origin == LOCAL else name for identity, origin, name in rows}
+        found = self._journal.ledger.all_origins(path)
+        return {identity: here if origin is None else origin for identity, origin in found.items()}
 
     def parked(self, path: str) -> list[ParkedLine]:
         """The lines of one log that are known but not written yet."""
@@ -58,7 +48,7 @@ class Ledger:
 
     def pending(self, path: str) -> int:
         """How many lines of one log wait to be counted."""
-        return 0 if self._journal is None else self._journal.pending_paths().get(path, 0)
+        return 0 if self._journal is None else self._journal.ledger.pending_paths().get(path, 0)
 
     def history(self, path: str | None) -> list[HistoryEntry]:
         """What was put aside, newest first; of one file, of everything below a directory, or all."""
@@ -66,20 +56,17 @@ class Ledger:
 
 
 @contextmanager
-def open_ledger(state_dir: Path) -> Iterator[Ledger]:
-    """The ledger of a state directory. Raises `JournalDamaged` for what is no journal."""
+def open_journal(state_dir: Path) -> Iterator[Known]:
+    """The journal of a state directory, for reading. Raises `JournalDamaged` for what is no journal."""
     path = state_dir / "journal.db"
     if not path.exists():
-        yield Ledger(None)
+        yield Known(None)
         return
+    journal = Journal.reading(path)
     try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=2.0)
-        try:
-            yield Ledger(connection)
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise JournalDamaged(f"{path}: {error}") from error
+        yield Known(journal)
+    finally:
+        journal.close()
 
 
 def own_device(state_dir: Path) -> str | None:
