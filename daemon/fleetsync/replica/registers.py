@@ -164,7 +164,11 @@ class Registers:
 
     def outspelled(self) -> list[str]:
         """Those of them whose file stands in home all the same."""
-        return [path for path in self.misplaced() if self.sightings.digest(path) != GONE_DIGEST]
+        return [path for path in self.misplaced() if self.is_present(path)]
+
+    def is_present(self, path: str) -> bool:
+        """Whether the file was there when last seen or written."""
+        return self.sightings.digest(path) != GONE_DIGEST
 
     def _is_alive(self, path: str) -> bool:
         target = self.target(path)

@@ -361,7 +361,8 @@ class Replica:
             return  # home was swapped while it was read: nothing is concluded from what is missing
         present = {path for each in seen for path in self._registers.sightings.inside(each.path)}
         for state in self._index.files():  # some may have been made since the walk, by lines set free
-            if state.path not in present and see(root, state.path) is None and _is_damage(root, state.path):
+            gone = state.path not in present and see(root, state.path) is None
+            if gone and self._is_damage(root, state.path):
                 self._logs.gone(state.path)
         self._welcome(present)
         self._units.look(root, present, watched=self._watched)
@@ -384,6 +385,15 @@ class Replica:
         if self._verification.refresh():
             self._lines.unpark_signed(root)
 
+    def _is_damage(self, root: Folder, log: str) -> bool:
+        """Whether a missing log is to be refilled, and not for a deletion to judge: its directory stands, or
+        it never was the log of anything that could be deleted.
+        """
+        row = datasets.find(log)
+        if row is None or directory_exists(root, log.rpartition("/")[0]):
+            return True
+        return not any(self._registers.is_present(datasets.sibling(log, name)) for name in row.manifest)
+
     def _identity_now(self) -> tuple[int, int] | None:
         try:
             with self._home.open() as root:
@@ -400,7 +410,7 @@ class Replica:
                 look = self._see(root, path)
                 if look is not None:
                     self._scan_quietly(root, Seen(path, row, look))
-                elif row.kind is Kind.LOG and _is_damage(root, path):
+                elif row.kind is Kind.LOG and self._is_damage(root, path):
                     self._logs.gone(path)
             elif path.rpartition("/")[2] == STATS:
                 self._lines.recount_one(root, datasets.sibling(path, "events.jsonl"))
@@ -803,12 +813,6 @@ def rebuild_journal(state: Path, now: Callable[[], int]) -> Path:
     journal.put(REBUILT, b"1")
     journal.close()
     return aside
-
-
-def _is_damage(root: Folder, log: str) -> bool:
-    """Whether a missing log is damage, to be refilled, and not part of a directory that is gone."""
-    row = datasets.find(log)
-    return row is None or not row.manifest or directory_exists(root, log.rpartition("/")[0])
 
 
 def _within(inner: str, outer: str) -> bool:

@@ -122,6 +122,22 @@ def test_a_deleted_skill_goes_everywhere_and_its_lines_stay_in_trash(pair: tuple
         assert laptop.replica.condition().parked == 0
 
 
+def test_lines_that_never_had_a_manifest_leave_the_set_with_their_directory(
+    pair: tuple[Laptop, Laptop],
+) -> None:
+    """Nothing announces what it cannot give: nothing was deleted, the lines are absent like a lost log."""
+    one, two = pair
+    stray = "skills/stray/events.jsonl"
+    one.path(stray).parent.mkdir()
+    one.path(stray).write_bytes(line(1, "stray") + b"\n")
+    one.replica.scan(None)
+    shutil.rmtree(one.path(stray).parent)
+    one.reopen()
+    assert stray not in {group.path for group in one.groups()}
+    assert len(one.groups()) == one.replica.head().count
+    meet(one, two)
+
+
 def test_a_directory_must_be_gone_for_a_while(pair: tuple[Laptop, Laptop]) -> None:
     """Programs move directories away and back; five seconds decide."""
     one, _ = pair
