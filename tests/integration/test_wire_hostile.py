@@ -13,7 +13,7 @@ from backports import zstd
 
 from fleetsync.errors import MalformedMessage, NotTrusted, PeerInTrouble, TooLarge, Unreachable, Unresponsive
 from fleetsync.ports import Group
-from fleetsync.wire import codec
+from fleetsync.wire import allowance, codec
 from fleetsync.wire.client import Deadlines
 from fleetsync.wire.listener import Limits
 from fleetsync.wire.messages import MAX_ENCODED, MAX_RECONCILE, Batch, Heartbeat, Refusal, Want
@@ -127,6 +127,17 @@ async def test_a_slow_body_is_given_up(tmp_path):
         await stream.send(b"b" * 99)
         await stream.send(HELLO)
         assert (await answer(stream))[0] == 200
+
+
+async def test_a_large_body_on_a_slow_link_is_read(tmp_path, monkeypatch):
+    """Bytes buy the time that they need: what takes longer than the deadline is read if it keeps coming."""
+    monkeypatch.setattr(allowance, "SLOWEST", 1000)
+    async with wire(tmp_path, patience=Patience(body=0.2)) as w, w.raw() as stream:
+        await stream.send(post("/v1/reconcile", b"", announced=2000))
+        for _ in range(4):
+            await asyncio.sleep(0.15)
+            await stream.send(bytes(500))
+        assert (await answer(stream))[0] != 408
 
 
 async def test_the_rest_of_a_refused_body_may_not_take_for_ever(tmp_path):
@@ -360,8 +371,23 @@ async def test_a_change_stream_may_fall_silent_or_break(tmp_path, talk, frames, 
                 await anext(stream)
 
 
-async def test_a_peer_that_does_not_take_an_offer_is_given_up(tmp_path):
-    """A request that nobody reads ends with the deadline of the offer."""
+async def test_a_large_frame_on_a_slow_link_arrives(tmp_path, monkeypatch):
+    """A frame that takes longer than the longest silence is no silence while it keeps coming."""
+    monkeypatch.setattr(allowance, "SLOWEST", 50)
+    pieces = [chunk(BEAT[at : at + 10]) for at in range(0, len(BEAT), 10)]
+    async with (
+        wire(tmp_path) as w,
+        impostor(w.server, w.caller.certificate, talking(CHUNKED, *pieces, pause=0.15, hold=True)) as address,
+        w.peer(None, address, silence=0.2) as peer,
+        peer.changes() as stream,
+    ):
+        assert len(pieces) > 2
+        assert await anext(stream) == Heartbeat(HEAD)
+
+
+async def test_a_peer_that_does_not_take_an_offer_is_given_up(tmp_path, monkeypatch):
+    """A request that nobody reads ends with the deadline of the offer and what its bytes may take."""
+    monkeypatch.setattr(allowance, "SLOWEST", 1_000_000)
 
     async def stuck(reader, writer):
         writer.transport.pause_reading()

@@ -16,6 +16,7 @@ import anyio
 
 from fleetsync import datasets
 from fleetsync.datasets import Kind
+from fleetsync.errors import FleetsyncError
 from fleetsync.ports import Bound, Group, Item, Storage
 from fleetsync.sync.offload import Desk
 from fleetsync.wire import codec
@@ -74,22 +75,37 @@ async def _pages_by_id(desk: Desk, ids: Sequence[bytes]) -> AsyncIterator[list[I
 
 
 async def merged(batches: AsyncGenerator[Batch]) -> AsyncGenerator[Batch]:
-    """The same bodies in larger batches: applying has its price each time, however much there is."""
+    """The same bodies in larger batches: applying has its price each time, however much there is.
+
+    What came before the source failed comes before its error: behind a middlebox that cuts every
+    connection after so many bytes there would be no end otherwise.
+    """
     groups: list[Group] = []
     size = 0
+    failure: FleetsyncError | None = None
     async with aclosing(batches):
-        async for batch in batches:
-            for group in batch.groups:
-                size += sum(map(len, group.bodies))
-                if groups and groups[-1].path == group.path:
-                    groups[-1].bodies.extend(group.bodies)
-                else:
-                    groups.append(group)
-            if size >= APPLY_BYTES:
-                yield Batch(groups)
-                groups, size = [], 0
+        try:
+            async for batch in batches:
+                size += _join(groups, batch)
+                if size >= APPLY_BYTES:
+                    yield Batch(groups)
+                    groups, size = [], 0
+        except FleetsyncError as error:
+            failure = error
     if groups:
         yield Batch(groups)
+    if failure is not None:
+        raise failure
+
+
+def _join(groups: list[Group], batch: Batch) -> int:
+    """Put a batch behind these groups; how many bytes it has."""
+    for group in batch.groups:
+        if groups and groups[-1].path == group.path:
+            groups[-1].bodies.extend(group.bodies)
+        else:
+            groups.append(group)
+    return sum(len(body) for group in batch.groups for body in group.bodies)
 
 
 @lru_cache(maxsize=8192)

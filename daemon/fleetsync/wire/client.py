@@ -38,6 +38,7 @@ from fleetsync.errors import (  # noqa: E402
 from fleetsync.records.addresses import Address  # noqa: E402
 from fleetsync.records.names import DeviceId  # noqa: E402
 from fleetsync.wire import codec, tls  # noqa: E402
+from fleetsync.wire.allowance import allowance  # noqa: E402
 from fleetsync.wire.dialing import Dialer, HungUp, Traffic  # noqa: E402
 from fleetsync.wire.messages import (  # noqa: E402
     INSTANCE_HEADER,
@@ -63,7 +64,7 @@ IDLE_SECONDS = 600.0  # less than the listener's, so that this side is the one t
 
 @dataclass(frozen=True)
 class Deadlines:
-    """In seconds, each for the whole of what it names."""
+    """In seconds, each for the whole of what it names, and its bytes' `allowance` more."""
 
     answer: float = 30.0  # connect, ask, and read a small answer or the head of a stream
     offer: float = 120.0  # as above, with the other side writing up to 16 MiB to its disk
@@ -167,10 +168,11 @@ class HttpPeer:
     async def _ask(
         self, method: str, path: str, body: bytes = b"", *, limit: int = MAX_ENCODED, seconds: float = 0
     ) -> bytes:
-        with self._translated(), anyio.fail_after(seconds or self._deadlines.answer):
+        seconds = (seconds or self._deadlines.answer) + allowance(len(body))
+        with self._translated(), anyio.fail_after(seconds) as patience:
             answer = await self._start(method, path, body)
             async with aclosing(answer):
-                return await _whole(answer, limit)
+                return await _whole(answer, limit, patience)
 
     async def _items(self, want: Want) -> AsyncGenerator[Batch]:
         path, body = self._path("items/get"), codec.encode(want)
@@ -182,7 +184,7 @@ class HttpPeer:
     async def _frames(self, method: str, path: str, body: bytes, seconds: float) -> AsyncGenerator[Frame]:
         reader = codec.FrameReader()
         with self._translated():
-            with anyio.fail_after(self._deadlines.answer):
+            with anyio.fail_after(self._deadlines.answer + allowance(len(body))):
                 answer = await self._start(method, path, body)
             chunks = cast(AsyncGenerator[bytes], answer.aiter_raw())
             async with aclosing(answer), aclosing(chunks):
@@ -251,10 +253,12 @@ class _Attempt:
             self.is_fresh = True
 
 
-async def _whole(answer: httpx.Response, limit: int) -> bytes:
+async def _whole(answer: httpx.Response, limit: int, patience: anyio.CancelScope | None = None) -> bytes:
     body = bytearray()
     async for chunk in answer.aiter_raw():
         body += chunk
+        if patience is not None:
+            patience.deadline += allowance(len(chunk))
         if len(body) > limit:
             raise TooLarge(f"an answer over the limit of {limit} bytes")
     return bytes(body)
@@ -264,11 +268,12 @@ async def _next_payload(
     chunks: AsyncGenerator[bytes], reader: codec.FrameReader, seconds: float
 ) -> bytes | None:
     """The next complete payload, None at the end of the stream; a byte a second buys no time."""
-    with anyio.fail_after(seconds):
+    with anyio.fail_after(seconds) as patience:
         while (payload := reader.next()) is None:
             chunk = await anext(chunks, None)
             if chunk is None:
                 return None
+            patience.deadline += allowance(len(chunk))
             reader.feed(chunk)
         return payload
 

@@ -23,7 +23,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from fleetsync.errors import (
     FleetsyncError,
@@ -35,6 +35,7 @@ from fleetsync.errors import (
 )
 from fleetsync.records.names import DeviceId
 from fleetsync.wire import codec
+from fleetsync.wire.allowance import allowance
 from fleetsync.wire.listener import Caller
 from fleetsync.wire.messages import (
     INSTANCE_HEADER,
@@ -57,16 +58,18 @@ logger = logging.getLogger(__name__)
 
 MAX_OPEN_BATCHES = 2
 """Expanded batches being applied at once, over all peers: each may hold 16 MiB."""
+PIECE = 64 << 10
+"""A frame leaves in pieces: a slow link that takes one within the deadline is not a reader that is gone."""
 
 _INSTANCE = re.compile(r"[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
 class Patience:
-    """Deadlines in seconds."""
+    """Deadlines in seconds; bytes add their `allowance`."""
 
     body: float = 60.0  # for a whole request body
-    write: float = 30.0  # for what was written to find its way into the network
+    write: float = 30.0  # for each piece of what was written to find its way into the network
 
 
 def application(
@@ -153,8 +156,8 @@ class _Api:
 
     async def _body(self, request: Request, limit: int = MAX_ENCODED) -> bytes:
         try:
-            with anyio.fail_after(self._patience.body):
-                return await _read(request, limit)
+            with anyio.fail_after(self._patience.body) as patience:
+                return await _read(request, limit, patience)
         except TimeoutError:
             raise Unresponsive(f"a request body took over {self._patience.body:g} s") from None
 
@@ -174,12 +177,13 @@ def _instance(text: str) -> bytes:
     return bytes.fromhex(text)
 
 
-async def _read(request: Request, limit: int) -> bytes:
+async def _read(request: Request, limit: int, patience: anyio.CancelScope) -> bytes:
     if int(request.headers.get("content-length", 0)) > limit:
         raise TooLarge(f"a request body over the limit of {limit} bytes")
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
+        patience.deadline += allowance(len(chunk))
         if len(body) > limit:
             raise TooLarge(f"a request body over the limit of {limit} bytes")
     return bytes(body)
@@ -237,6 +241,11 @@ def _answered(status: int, code: str, message: str) -> Response:
     return Response(codec.encode(Refusal(code, message)), status_code=status)
 
 
+def _pieces(data: bytes) -> list[bytes]:
+    """The data as it is written; nothing is written as nothing."""
+    return [data[at : at + PIECE] for at in range(0, len(data), PIECE)] or [data]
+
+
 class _FrameStream(Response):
     """Frames as they come, until the source ends (the stream ends), fails (it is cut) or nobody reads."""
 
@@ -264,13 +273,13 @@ class _FrameStream(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _write(self, send: Send, data: bytes) -> None:
-        message: Message = {"type": "http.response.body", "body": data, "more_body": True}
         try:
-            with anyio.fail_after(self._write_seconds):
-                if not self._started:
-                    self._started = True
-                    await send({"type": "http.response.start", "status": 200, "headers": []})
-                await send(message)
+            for piece in _pieces(data):
+                with anyio.fail_after(self._write_seconds):
+                    if not self._started:
+                        self._started = True
+                        await send({"type": "http.response.start", "status": 200, "headers": []})
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
         except TimeoutError:
             raise Unresponsive(f"it read nothing for {self._write_seconds:g} s") from None
 

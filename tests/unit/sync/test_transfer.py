@@ -5,6 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
+from fleetsync.errors import Unreachable
 from fleetsync.ports import END, START, Bound
 from fleetsync.sync import transfer
 from fleetsync.wire.messages import MAX_SPANS, MAX_WANTED
@@ -64,6 +65,21 @@ async def test_batches_are_merged_to_be_applied(laptop, monkeypatch):
     for batch in merged:
         paths = [group.path for group in batch.groups]
         assert len(paths) == len(set(paths))
+
+
+async def test_what_came_before_a_failure_is_applied(laptop):
+    """A source that breaks off gives all that it gave, then its error: the next try needs that no more."""
+
+    async def broken():
+        async for batch in transfer.read(laptop.local.desk, [], [(START, END)]):
+            yield batch
+            raise Unreachable("the connection broke")
+
+    merged = transfer.merged(broken())
+    first = await anext(merged)
+    assert sum(len(body) for group in first.groups for body in group.bodies) > 800_000
+    with pytest.raises(Unreachable):
+        await anext(merged)
 
 
 async def test_nothing_makes_no_batch(laptop):
