@@ -138,6 +138,7 @@ class Replica:
         self._refused = 0
         self._troubles: dict[str, str] = {}
         self._watched = False
+        self._swept: tuple[int, int] | None = None  # the directory that home was when all of it was read last
         self._scanned = False
         self._missing = False
         self._make_home()
@@ -354,12 +355,13 @@ class Replica:
         """Everything: what changed, what is gone, what was left to do."""
         identity = root.identity()
         seen = [each for each in self._home.walk(root) if self._reads(each.path)]
+        self._units.came_back(self._inside(seen))
         self._notice_restored_home(root, seen)
         for each in seen:
             self._scan_quietly(root, each)
         if self._identity_now() != identity:
             return  # home was swapped while it was read: nothing is concluded from what is missing
-        present = {path for each in seen for path in self._registers.sightings.inside(each.path)}
+        present = self._inside(seen)
         for state in self._index.files():  # some may have been made since the walk, by lines set free
             gone = state.path not in present and see(root, state.path) is None
             if gone and self._is_damage(root, state.path):
@@ -367,9 +369,14 @@ class Replica:
         self._welcome(present)
         self._units.look(root, present, watched=self._watched)
         self._watched = True
+        self._swept = identity
         self._registers.edits.home_is_known()
         self._publish(root)
         self._catch_up(root)
+
+    def _inside(self, seen: Sequence[Seen]) -> set[str]:
+        """The paths of what is in these files, as far as they have been read."""
+        return {path for each in seen for path in self._registers.sightings.inside(each.path)}
 
     def _publish(self, root: Folder) -> None:
         """Tell the fleet of this device's public keys, and judge by them what came back from it."""
@@ -501,6 +508,10 @@ class Replica:
         """See `Storage.apply`. Registers go first: lines need their manifest."""
         answers: list[list[Verdict]] = [[] for _ in groups]
         with self._home.open() as root, self._indexing():
+            if self._swept not in (None, root.identity()):
+                self._sweep(
+                    root
+                )  # an empty mount point is not home: the guard decides before anything is written
             for position in sorted(range(len(groups)), key=lambda p: is_log(groups[p].path)):
                 answers[position] = self._apply_group(root, groups[position], origin)
             self._units.take_away(root)

@@ -83,6 +83,7 @@ class Units:
 
         `watched` False: what is missing now went while the daemon was down.
         """
+        self.came_back(present)
         missing = [path for path in self._registers.sightings.present() if path not in present]
         now = _Missing(self._now(), watched)
         self._missing = {path: self._missing.get(path, now) for path in missing}
@@ -99,6 +100,15 @@ class Units:
                 self._missing.pop(path, None)
             else:
                 self._missing.setdefault(path, now)
+
+    def came_back(self, present: Collection[str]) -> None:
+        """A full scan has seen these files: if all that the guard asks about is there again, the disk that
+        held it was away, and there is nothing to ask.
+        """
+        held = self.guard.held
+        if held is not None and held.cause is Cause.DELETED_HERE and set(present).issuperset(held.paths):
+            self.guard.release()
+            self._missing.clear()
 
     def due_in(self) -> float | None:
         """Seconds until `settle` has something to decide; None if nothing is missing."""

@@ -330,6 +330,41 @@ def test_the_directory_of_all_skills_gone_is_never_taken_for_deletions(pair: tup
     assert two.path(SKILL).exists()
 
 
+def test_a_disk_that_comes_back_answers_the_guard(pair: tuple[Laptop, Laptop]) -> None:
+    """Home was unmounted and is mounted again: nobody needs to be asked, and what came meanwhile is taken."""
+    one, two = pair
+    away = one.folder / "away"
+    one.path("").rename(away)
+    one.path("").mkdir()
+    one.pass_time(6)
+    assert one.replica.condition().state is HomeState.GUARDED
+    one.path("").rmdir()
+    away.rename(one.path(""))
+    (one.path(SKILL) / "skill.yaml").write_bytes(MANIFEST + b"edited: while away\n")
+    one.pass_time(6)
+    assert one.replica.condition().state is HomeState.OK
+    meet(one, two)
+    assert b"while away" in (two.path(SKILL) / "skill.yaml").read_bytes()
+
+
+def test_nothing_is_written_into_an_empty_mount_point(pair: tuple[Laptop, Laptop]) -> None:
+    """A peer's change that comes before anything has looked at what is left of home waits for the guard."""
+    one, two = pair
+    (two.path(SKILL) / "skill.yaml").write_bytes(MANIFEST + b"more: true\n")
+    two.make("fresh", *[])
+    two.replica.scan(None)
+    away = one.folder / "away"
+    one.path("").rename(away)
+    one.path("").mkdir()
+    one.replica.apply(two.groups(), two.device)
+    assert list(one.path("").iterdir()) == []
+    one.path("").rmdir()
+    away.rename(one.path(""))
+    one.pass_time(6)
+    meet(one, two)
+    assert b"more: true" in (one.path(SKILL) / "skill.yaml").read_bytes()
+
+
 def test_a_home_put_back_from_a_backup_does_not_undo_what_came_after(pair: tuple[Laptop, Laptop]) -> None:
     """Old values beside a log that lost lines: the current ones are applied, and a person is told."""
     one, two = pair
