@@ -21,6 +21,7 @@ class Database:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
+        self._path = connection.execute("PRAGMA database_list").fetchone()[2]  # for errors
         self._depth = 0
 
     @classmethod
@@ -77,9 +78,9 @@ class Database:
             if self._depth == 0 and self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             if isinstance(error, sqlite3.OperationalError):
-                raise StorageFailed(f"journal.db: {error}") from error
+                raise StorageFailed(f"{self._path}: {error}") from error
             if isinstance(error, sqlite3.DatabaseError):
-                raise JournalDamaged(f"journal.db: {error}") from error
+                raise JournalDamaged(f"{self._path}: {error}") from error
             raise
 
     def query(self, sql: str, arguments: Sequence[object] = ()) -> sqlite3.Cursor:
@@ -87,9 +88,9 @@ class Database:
         try:
             return self._db.execute(sql, arguments)
         except sqlite3.OperationalError as error:
-            raise StorageFailed(f"journal.db: {error}") from error
+            raise StorageFailed(f"{self._path}: {error}") from error
         except sqlite3.DatabaseError as error:
-            raise JournalDamaged(f"journal.db: {error}") from error
+            raise JournalDamaged(f"{self._path}: {error}") from error
 
     def change(self, sql: str, arguments: Sequence[object] = ()) -> sqlite3.Cursor:
         """One statement; inside a transaction."""

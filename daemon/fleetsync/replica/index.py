@@ -109,13 +109,13 @@ def _unsigned(number: int) -> int:
 
 
 @contextmanager
-def _errors_converted() -> Iterator[None]:
+def _errors_converted(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode & 0xFF in _DAMAGE:
-            raise IndexDamaged(f"index.db: {error}") from error
-        raise StorageFailed(f"index.db: {error}") from error
+            raise IndexDamaged(f"{path}: {error}") from error
+        raise StorageFailed(f"{path}: {error}") from error
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -154,10 +154,11 @@ def _check_version(connection: sqlite3.Connection) -> None:
 class Index:
     """The members of the set, on disk and in order."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self.carries: Callable[[str], bool] = EVERYTHING.carries
         """Whether members of a path may be taken in; others are passed over."""
         self._db = connection
+        self._path = path
         self._depth = 0
         self._waiting: list[Member] = []
         self._sums: dict[str, tuple[int, int]] | None = None
@@ -171,13 +172,13 @@ class Index:
 
         Raises `IndexDamaged` if there is something else or another version's index.
         """
-        with _errors_converted():
+        with _errors_converted(path):
             connection = _connect(path)
             try:
                 if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                     _create(connection, random(EPOCH_SIZE))
                 _check_version(connection)
-                return cls(connection)
+                return cls(connection, path)
             except BaseException:
                 connection.close()
                 raise
@@ -399,13 +400,13 @@ class Index:
             return
         self._depth = 1
         try:
-            with _errors_converted():
+            with _errors_converted(self._path):
                 self._db.execute("BEGIN IMMEDIATE")
             yield
             self._take_in()
             self._blocks.flush()
             self._run("UPDATE meta SET value = ? WHERE name = 'arrival' AND value != ?1", [(self._arrival,)])
-            with _errors_converted():
+            with _errors_converted(self._path):
                 self._db.execute("COMMIT")
         except BaseException:
             self._undo()
@@ -491,11 +492,11 @@ class Index:
             yield from self._rows(f"{query} IN ({', '.join('?' * size)})", batch)
 
     def _rows(self, query: str, values: Sequence[Any] = ()) -> list[Row]:
-        with _errors_converted():
+        with _errors_converted(self._path):
             return self._db.execute(query, values).fetchall()
 
     def _run(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
-        with _errors_converted():
+        with _errors_converted(self._path):
             self._db.executemany(statement, rows)
 
 
