@@ -131,6 +131,8 @@ class Dataset:
     """Register: what is wrong with a value on this device; `resolves` says whether a reference leads to
     something here.
     """
+    newer: Callable[[bytes], int | None] = lambda value: None
+    """Register: the version of a value that is of a newer mur than is known here: carried, not merged."""
     updated_at: Callable[[bytes], int | None] = lambda value: None
     """Register: the value's own time in µs, if it carries one."""
     lock: LogLock = LogLock.ITSELF
@@ -275,6 +277,7 @@ DATASETS: tuple[Dataset, ...] = (
         updated_at=manifests.updated_at,
         digest=_channel_digest,
         merged=_with_all_participants,
+        newer=channel_manifests.newer_version,
     ),
     Dataset(
         "agent-profile",

@@ -9,6 +9,7 @@ SEMANTICS §2.6–2.7 and docs/formats.md, "Channels".
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias, cast
 
@@ -169,6 +170,20 @@ def parse_channel_json(data: bytes) -> Channel:
 def version_of(data: bytes) -> int:
     """The version of a `channel.yaml`, even if nothing else of it can be read; raises `MalformedRecord`."""
     return _u32(_members(_value(yamltree.read(data)), ("v",)), "v")
+
+
+def newer_version(data: bytes) -> int | None:
+    """The version of a `channel.yaml` that a newer mur wrote; None for any other, and if it has none."""
+    if _KNOWN_VERSION.search(data):
+        return None  # mur writes it so; reading YAML takes a thousand times as long
+    try:
+        version = version_of(data)
+    except MalformedRecord:
+        return None
+    return version if version > VERSION else None
+
+
+_KNOWN_VERSION = re.compile(rb"\Av: [0-2]\n")
 
 
 def _value(node: Node) -> Value:

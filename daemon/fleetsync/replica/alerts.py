@@ -5,6 +5,7 @@ Rule of the file: one function per alert, values in, an `Alert` out; codes are s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from fleetsync.errors import HomeMissing
@@ -61,6 +62,34 @@ def spelled_twice(path: str, spelling: str | None) -> Alert:
     """A path that differs from another one in upper and lower case alone."""
     detail = f"{path} is parked: on some disks it would be the same file as below {spelling}"
     return Alert("spelled-twice", "Two names differ in case alone.", detail, "rename one of the two")
+
+
+def signature_wrong(path: str, agent: str, devices: Sequence[str], count: int) -> Alert:
+    """Lines that are not from whom they say; the authors are named, not who brought them."""
+    authors = " or ".join(device[:7] for device in devices)
+    lines = "one line" if count == 1 else f"{count} lines"
+    detail = f"{path}: {lines} in the name of agent {agent} of {authors}, not signed with its key"
+    step = f"run `fleetsync log channel:{path.split('/')[1]} --verify`; look at agents/{agent} on that device"
+    return Alert("signature-wrong", "A channel line is not from whom it says.", detail, step)
+
+
+def needs_key(agent: str, lacking: Sequence[str]) -> Alert:
+    """An agent that came from another device and cannot run here yet."""
+    more = [f"`{name}`" for name in lacking if name != "identity"]
+    detail = f"agents/{agent}/profile.yaml has come, but agent {agent} has no key on this device"
+    rekey = f"run `mur agent rekey {agent} --emergency`, which makes one"
+    if more:
+        detail += f"; it also lacks {', '.join(more)}"
+        rekey = f"add {', '.join(more)} to that file as other agents here have it, then {rekey}"
+    return Alert("needs-key", "An agent needs a key on this device.", detail, rekey)
+
+
+def newer_channel(path: str, version: int) -> Alert:
+    """A manifest whose meaning is not known here."""
+    detail = f"{path} is of version {version}: it is carried whole, and its participants are not united"
+    return Alert(
+        "newer-channel", "A newer mur wrote a channel.", detail, "bring mur and fleetsync up to date"
+    )
 
 
 _ASKED = {

@@ -114,6 +114,15 @@ class Registers:
         known = self.sightings.known(path) and self.sightings.digest(path) == target.digest
         return not known and self.place_of(path) is None
 
+    def newer(self) -> Iterator[tuple[str, int]]:
+        """Paths whose current value a newer mur wrote than is known, and its version."""
+        for path in sorted(filter(self.carries, self.versions.paths())):
+            current = self.versions.current(path)
+            value = None if current is None else current.value
+            version = None if value is None else datasets.require(path)[1].newer(value)
+            if version is not None:
+                yield path, version
+
     def problems(self, resolves: Callable[[str], bool]) -> Iterator[tuple[str, SecretProblem]]:
         """What is wrong on this device with values that stand here. A path that was entered here is none
         of it: it is good on the device that wrote it.

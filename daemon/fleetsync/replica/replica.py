@@ -54,6 +54,7 @@ from fleetsync.replica.guard import Cause, Guard, Held
 from fleetsync.replica.history import History, Why
 from fleetsync.replica.index import IN_JOURNAL, Entry, Index
 from fleetsync.replica.journal import HistoryEntry, Journal
+from fleetsync.replica.keyless import Keyless
 from fleetsync.replica.layout import Home, Look, Seen, is_spelled_so, respell
 from fleetsync.replica.lines import Lines, directory_exists, parked_entry, see
 from fleetsync.replica.logs import Logs
@@ -161,6 +162,7 @@ class Replica:
             journal, index, self._logs, self._shelf, self._versions, self._counting, guard, self._verification
         )
         self._publishing = Publishing(self._versions)
+        self._keyless = Keyless()
         self._registers.outlived = self._lines.outlived
         self.trash = Trash(state / "trash", journal, around.now, around.token)
         self._units = Units(
@@ -373,6 +375,7 @@ class Replica:
         self._registers.edits.home_is_known()
         self._publish(root)
         self._catch_up(root)
+        self._keyless.look(root)
 
     def _inside(self, seen: Sequence[Seen]) -> set[str]:
         """The paths of what is in these files, as far as they have been read."""
@@ -421,6 +424,11 @@ class Replica:
                     self._logs.gone(path)
             elif path.rpartition("/")[2] == STATS:
                 self._lines.recount_one(root, datasets.sibling(path, "events.jsonl"))
+        self._look_for_keys(root, paths)
+
+    def _look_for_keys(self, root: Folder, paths: Iterable[str]) -> None:
+        if any(path.startswith("agents/") for path in paths):
+            self._keyless.look(root)
 
     def _see(self, root: Folder, path: str) -> Look | None:
         """The look of a file, if it is there under this very spelling."""
@@ -589,6 +597,7 @@ class Replica:
         if applied.wrote:
             self.wrote(path)
         self._follow(applied.change)
+        self._look_for_keys(root, [path])
         self._registers.keep_losers(path)
         self._reset_counters(root)
         self._lines.unpark_beside(root, path)
@@ -764,6 +773,8 @@ class Replica:
                 *map(alerts.held, held),
                 *(alerts.spelled_twice(path, self._registers.place_of(path)) for path in misplaced),
                 *self._verification.alerts(),
+                *(alerts.needs_key(*each) for each in self._keyless.agents().items()),
+                *(alerts.newer_channel(*each) for each in self._registers.newer()),
             ],
             parked_for=parked,
             kept_here={path: _KEPT.format(agent=agent) for path, agent in sorted(self._approvals.items())},

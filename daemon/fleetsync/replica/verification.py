@@ -20,6 +20,7 @@ from fleetsync.records.channels import ChannelEvent
 from fleetsync.records.keyrings import Judgement, KeyRing
 from fleetsync.records.names import DeviceId
 from fleetsync.records.signatures import Check, Verdict
+from fleetsync.replica import alerts
 from fleetsync.replica.logs import NewLine
 from fleetsync.replica.publishing import is_published
 from fleetsync.replica.versions import Versions
@@ -109,21 +110,4 @@ class Verification:
             for each in self._waiting.values()
             if each.judgement.verdict is Verdict.WRONG
         )
-        return [
-            _alert(path, agent, devices, count) for (path, agent, devices), count in sorted(wrong.items())
-        ]
-
-
-def _alert(path: str, agent: str, devices: tuple[DeviceId, ...], count: int) -> Alert:
-    authors = " or ".join(device[:7] for device in devices)
-    lines = "one line" if count == 1 else f"{count} lines"
-    detail = (
-        f"{path}: {lines} in the name of agent {agent} of {authors}, not signed with its key: not written"
-    )
-    channel = path.split("/")[1]
-    return Alert(
-        "signature-wrong",
-        "A channel line is not from whom it says.",
-        detail,
-        f"run `fleetsync log channel:{channel} --verify`, and look at `agents/{agent}` on that device",
-    )
+        return [alerts.signature_wrong(*who, count) for who, count in sorted(wrong.items())]
