@@ -203,6 +203,13 @@ class PeerInTrouble(PeerError):
     next_step = "run `fleetsync status` on that device"
 
 
+class UnknownRequest(PeerInTrouble):
+    """The other device does not know what it was asked."""
+
+    code = "unknown-request"
+    next_step = "bring fleetsync up to date there"
+
+
 class DishonestPeer(PeerError):
     """The other device sent something else than it announced."""
 

@@ -37,6 +37,7 @@ EXAMPLES = {
 
 MESSAGES = (
     messages.Hello,
+    messages.Terms,
     ports.Head,
     messages.Batch,
     messages.Heartbeat,

@@ -18,7 +18,7 @@ from fleetsync.sync.link import PeerSettings
 from fleetsync.sync.milestones import Remembered
 from fleetsync.sync.rounds import Conclude, Rounds
 from fleetsync.sync.views import PeerView
-from fleetsync.wire.messages import Batch, Frame, Hello, Receipt, RosterOffer, Want
+from fleetsync.wire.messages import NO_TERMS, Batch, Frame, Hello, Receipt, RosterOffer, Terms, Want
 from fleetsync.wire.peer import Peer
 from tests.fakes.fleet import Laptop, device_id
 
@@ -80,9 +80,9 @@ class Wire:
         self._world = world
         self._caller = caller
 
-    async def hello(self) -> Hello:
+    async def hello(self, terms: Terms = NO_TERMS) -> Hello:
         """See `Peer`."""
-        return await self._there("hello").hello()
+        return await self._there("hello").hello(terms)
 
     async def reconcile(self, message: bytes) -> bytes:
         """See `Peer`."""

@@ -104,6 +104,7 @@ class FakeCaller:
         self.device = device
         self.direction = Direction.BOTH
         self.outbox = outbox
+        self.accord = outbox.accord
         self.rival = Rival(monotonic)
         self.openings = 0
         self.equal: list[Head] = []

@@ -13,7 +13,17 @@ from anyio.streams.memory import MemoryObjectSendStream
 
 from fleetsync.ports import Group, Head, Outcome, Verdict
 from fleetsync.records.names import DeviceId
-from fleetsync.wire.messages import Batch, Frame, Heartbeat, Hello, Receipt, RosterOffer, Want
+from fleetsync.wire.messages import (
+    NO_TERMS,
+    Batch,
+    Frame,
+    Heartbeat,
+    Hello,
+    Receipt,
+    RosterOffer,
+    Terms,
+    Want,
+)
 
 T = TypeVar("T")
 
@@ -51,14 +61,16 @@ class FakePeer:
     offering: int = 0
     most_offering: int = 0
     hold_offers: anyio.Event | None = None
+    terms: Terms = NO_TERMS
 
     def __post_init__(self) -> None:
         self.greeting = hello_of(self.device)
         self._listeners: list[MemoryObjectSendStream[Frame]] = []
 
-    async def hello(self) -> Hello:
+    async def hello(self, terms: Terms = NO_TERMS) -> Hello:
         """The greeting, which a test may replace."""
         self._maybe_fail()
+        self.terms = terms
         return self.greeting
 
     async def reconcile(self, message: bytes) -> bytes:

@@ -24,10 +24,21 @@ from fleetsync.errors import (
 from fleetsync.ports import Group, Outcome
 from fleetsync.records.addresses import Address
 from fleetsync.records.names import DeviceId
+from fleetsync.wire import server
 from fleetsync.wire.client import agree
 from fleetsync.wire.dialing import _explain
 from fleetsync.wire.listener import Limits
-from fleetsync.wire.messages import MAX_SPANS, MAX_WANTED, Batch, Heartbeat, RosterOffer, Span, Want
+from fleetsync.wire.messages import (
+    MAX_SPANS,
+    MAX_WANTED,
+    NO_TERMS,
+    Batch,
+    Heartbeat,
+    RosterOffer,
+    Span,
+    Terms,
+    Want,
+)
 from tests.fakes.devices import make_device
 from tests.fakes.peer import HEAD, FakePeer, hello_of, line, one_line_batch
 from tests.fakes.waiting import eventually
@@ -307,6 +318,31 @@ async def test_another_version_in_the_path_is_refused_by_name(tmp_path):
         peer._version = 1
         with pytest.raises(PeerInTrouble, match="no such request"):
             await peer._ask("GET", "/v1/nothing")
+
+
+async def test_terms_travel_with_the_request_for_a_hello(tmp_path):
+    """A caller that leaves something out says so; one that does not asks as ever."""
+    terms = Terms(["experience", "**/skills/x"], ["send-only"])
+    async with wire(tmp_path) as w, w.peer() as peer:
+        assert await peer.hello(terms) == w.fake.greeting
+        assert w.fake.terms == terms
+        await peer.hello()
+        assert w.fake.terms == NO_TERMS
+
+
+async def test_a_host_older_than_terms_is_asked_without(tmp_path, monkeypatch):
+    """Its 404 is no failure: the hello is had all the same."""
+    known = server._route
+    monkeypatch.setattr(
+        server,
+        "_route",
+        lambda method, path, endpoint: known(
+            method, "/v1/later" if (method, path) == ("POST", "/v1/hello") else path, endpoint
+        ),
+    )
+    async with wire(tmp_path) as w, w.peer() as peer:
+        assert await peer.hello(Terms(["experience"])) == w.fake.greeting
+        assert w.fake.terms == NO_TERMS
 
 
 # --- what it costs -------------------------------------------------------------------------------

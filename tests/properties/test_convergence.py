@@ -27,7 +27,7 @@ from fleetsync.sync.local import LocalDevice
 from fleetsync.sync.push import Outbox
 from fleetsync.sync.responder import Responder
 from fleetsync.sync.session import Session
-from fleetsync.wire.messages import Batch, Hello, Receipt, Want
+from fleetsync.wire.messages import NO_TERMS, Batch, Hello, Receipt, Terms, Want
 from tests.contracts.storage import Site, members
 from tests.contracts.test_memory import MemorySite
 from tests.contracts.test_replica import DiskSite
@@ -48,9 +48,9 @@ class Mangler:
         self._dice = dice
         self._left = calls
 
-    async def hello(self) -> Hello:
+    async def hello(self, terms: Terms = NO_TERMS) -> Hello:
         self._pass()
-        return await self._peer.hello()
+        return await self._peer.hello(terms)
 
     async def reconcile(self, message: bytes) -> bytes:
         self._pass()

@@ -33,7 +33,17 @@ from fleetsync.records.names import DeviceId
 from fleetsync.stores.memory import MemoryHome, MemoryStorage
 from fleetsync.wire import pairing
 from fleetsync.wire.listener import Listener
-from fleetsync.wire.messages import Batch, Frame, Heartbeat, Hello, Receipt, RosterOffer, Want
+from fleetsync.wire.messages import (
+    NO_TERMS,
+    Batch,
+    Frame,
+    Heartbeat,
+    Hello,
+    Receipt,
+    RosterOffer,
+    Terms,
+    Want,
+)
 from fleetsync.wire.server import application
 from tests.fakes.devices import make_device
 from tests.fakes.peer import hello_of
@@ -73,7 +83,7 @@ class Liar:
         """Who it is."""
         return self.identity.device
 
-    async def hello(self) -> Hello:
+    async def hello(self, terms: Terms = NO_TERMS) -> Hello:
         """Its state, as it claims."""
         greeting = hello_of(self.identity.device)
         head, clock = self.claimed(self.storage.head()), time.time_ns() // 1000

@@ -19,7 +19,7 @@ from typing import Any
 from fleetsync.ports import Group
 from fleetsync.records.names import DeviceId
 from fleetsync.wire import codec
-from fleetsync.wire.messages import Batch, Hello, Receipt, RosterOffer, Want
+from fleetsync.wire.messages import NO_TERMS, Batch, Hello, Receipt, RosterOffer, Terms, Want
 from fleetsync.wire.peer import Peer
 
 
@@ -87,7 +87,7 @@ class Recorder:
         self._peer = peer
         self._tape = tape
 
-    async def hello(self) -> Hello:
+    async def hello(self, terms: Terms = NO_TERMS) -> Hello:
         answer = await self._peer.hello()
         self._tape.calls.append(Call("hello", b"", [codec.encode(answer)]))
         return answer
@@ -133,7 +133,7 @@ class Player:
         for call in tape.calls:
             self._answers.setdefault(_asked(call.name, call.body), deque()).append(call.answers)
 
-    async def hello(self) -> Hello:
+    async def hello(self, terms: Terms = NO_TERMS) -> Hello:
         return codec.decode(self._answer("hello", b"")[0], Hello)
 
     async def reconcile(self, message: bytes) -> bytes:

@@ -56,7 +56,7 @@ async def frames(
             outbox.sent(page)
             if isinstance(frame, Heartbeat) and outbox.changed_at == changed:
                 outbox.changed_at = None
-            if not page.groups:
+            if not page.groups and page.is_last:
                 with anyio.move_on_after(max(0.0, pulse.due_in())):
                     await event.wait()
     finally:

@@ -18,6 +18,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from fleetsync.devices.notes import Direction
 from fleetsync.errors import LocalError, NotFound, NotTrusted
 from fleetsync.records.names import DeviceId
+from fleetsync.selection import Selection
 from fleetsync.stores.recorder import RunRecorder
 from fleetsync.sync import wake
 from fleetsync.sync.exchange import Exchange
@@ -165,6 +166,13 @@ class Engine:
             for link in self._links.values():
                 self._tasks.start_soon(link.tell_roster)
 
+    async def select(self, selection: Selection) -> None:
+        """Carry this from now on; every peer hears of it at once."""
+        self._local.selection = selection
+        await self._local.desk.change(lambda storage: storage.select(selection))
+        for link in tuple(self._links.values()):
+            await link.drop()
+
     # --- what people and peers ask of it -----------------------------------------------------------------
 
     def responder(self, device: DeviceId) -> Responder:
@@ -203,7 +211,9 @@ class Engine:
         """How everything stands."""
         head = await self._local.desk.head()
         condition = await self._local.desk.call(lambda storage: storage.condition())
-        return EngineView(head, condition, self._reading.trouble, tuple(self.peers()))
+        heads = {link.device: await link.common_head() for link in tuple(self._links.values())}
+        peers = tuple(replace(view, local=heads.get(view.device)) for view in self.peers())
+        return EngineView(head, condition, self._reading.trouble, peers)
 
     def peers(self) -> list[PeerView]:
         """How it is with every peer, by name."""

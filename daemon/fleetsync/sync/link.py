@@ -26,7 +26,9 @@ from fleetsync.errors import (
     Unreachable,
     Unresponsive,
 )
-from fleetsync.ports import Group, Head, Outcome
+from fleetsync.ports import NOT_CARRIED, Group, Head, Outcome
+from fleetsync.sync import transfer
+from fleetsync.sync.accord import Accord
 from fleetsync.sync.backoff import Backoff
 from fleetsync.sync.exchange import Ending, Exchange, Heads
 from fleetsync.sync.local import LocalDevice
@@ -79,7 +81,8 @@ class Link:
     ) -> None:
         self.settings = settings
         self.device = peer.device
-        self.outbox = Outbox(local.desk, peer.device, local.monotonic)
+        self.accord = Accord()
+        self.outbox = Outbox(local.desk, peer.device, local.monotonic, self.accord)
         self.outbox.sends = settings.direction.sends
         self.rival = Rival(local.monotonic)
         self._local = local
@@ -188,6 +191,7 @@ class Link:
             clock_offset=self._last.clock_offset if self._last else None,
             error=self._clone or self._error,
             tempo=self._local.tempo,
+            excluded=self.accord.theirs.rules,
         )
 
     def _state(self) -> PeerState:
@@ -235,8 +239,9 @@ class Link:
             self.hurry()
 
     def told_equal(self, head: Head) -> None:
-        """It says that both sets are equal now."""
-        self._prove(Heads(head, head))
+        """It says that both sets are equal now, or as equal as they may become."""
+        theirs = self._remote if self._is_one_way() else None
+        self._prove(Heads(head, theirs or head))
 
     # --- the task ------------------------------------------------------------------------------------
 
@@ -299,8 +304,9 @@ class Link:
         if not self.direction.receives:
             return
         verdicts, _ = await self._local.desk.apply(batch.groups, self.device)
+        transfer.note_named(self.accord, self._local.selection, batch, verdicts)
         refused = [verdict.reason for verdict in verdicts if verdict.outcome is Outcome.REFUSED]
-        if refused:
+        if set(refused) - {NOT_CARRIED}:
             logger.warning("refused %d items of %s: %s", len(refused), self.settings.name, refused[0])
 
     async def _push(self) -> None:
@@ -315,17 +321,20 @@ class Link:
                 await self._offer(Batch(page.groups))
                 self.outbox.sent(page)
             else:
-                await event.wait()
+                if page is not None:
+                    self.outbox.sent(page)
+                if page is None or page.is_last:
+                    await event.wait()
 
     async def _offer(self, batch: Batch) -> None:
         covering: list[Group] = covering_versions(batch, await self._peer.offer(batch))
-        if covering:
+        if covering and self.direction.receives:
             await self._local.desk.apply(covering, self.device)
 
     async def _match(self, head: Head, *, first: bool) -> None:
         """Hold a heartbeat against this device's set."""
         self._remote = head
-        heads = Heads(await self._local.desk.head(), head)
+        heads = Heads(await self.common_head(), head)
         if heads.equal:
             self._prove(heads)
         elif first or self._is_calm():
@@ -341,12 +350,16 @@ class Link:
             self._doubted = anyio.Event()
             await self._doubted.wait()
             await anyio.sleep(DOUBT_SECONDS)
-            local = await self._local.desk.head()
+            local = await self.common_head()
             if self._remote is not None and not Heads(local, self._remote).equal and not self._is_one_way():
                 await self._exchange_or_fail()
 
     def _is_one_way(self) -> bool:
-        return self.direction is not Direction.BOTH or bool(self._last and self._last.one_way)
+        return self.direction is not Direction.BOTH or self.accord.is_one_way
+
+    async def common_head(self) -> Head:
+        """Of the part of this device's set that the peer carries too."""
+        return await self._local.desk.head(self.accord.theirs)
 
     # --- what an exchange means ------------------------------------------------------------------------
 
@@ -355,6 +368,7 @@ class Link:
             self._local,
             self._peer,
             direction=self.direction,
+            accord=self.accord,
             previous=self._last,
             rival=self.rival,
             tell=not self.outbox.streaming,

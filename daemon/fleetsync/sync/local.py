@@ -13,9 +13,10 @@ from typing import Protocol
 from fleetsync import datasets
 from fleetsync.ports import Head, Key
 from fleetsync.records.names import DeviceId
+from fleetsync.selection import EVERYTHING, Selection
 from fleetsync.sync.offload import Desk
 from fleetsync.sync.tempo import Tempo
-from fleetsync.wire.messages import PROTOCOL_MAX, PROTOCOL_MIN, Hello, RosterOffer
+from fleetsync.wire.messages import PROTOCOL_MAX, PROTOCOL_MIN, Hello, RosterOffer, Terms
 
 
 class RosterBook(Protocol):
@@ -41,7 +42,6 @@ class Card:
     device: DeviceId
     name: str
     instance: bytes  # 8 bytes, new at each installation of the state directory
-    excluded: tuple[str, ...] = ()
 
 
 Meet = Callable[[DeviceId, bytes, Collection[bytes]], None]
@@ -52,7 +52,7 @@ Meet = Callable[[DeviceId, bytes, Collection[bytes]], None]
 
 @dataclass
 class LocalDevice:
-    """This device. `card` may be replaced at run time (a new name)."""
+    """This device. `card` and `selection` may be replaced at run time (a new name, another choice)."""
 
     card: Card
     desk: Desk
@@ -63,19 +63,20 @@ class LocalDevice:
     meet: Meet
     identify: Callable[[str, bytes], Key] = field(default=datasets.identify)
     tempo: Tempo = field(default_factory=Tempo)
+    selection: Selection = EVERYTHING
 
-    def hello(self, head: Head, highest_dot: int, capabilities: list[str]) -> Hello:
-        """The card and the state of the set, as a peer is told."""
+    def hello(self, head: Head, highest_dot: int, terms: Terms) -> Hello:
+        """The card, the terms and the state of the set, as a peer is told."""
         return Hello(
             device=self.card.device,
             name=self.card.name,
             protocol_min=PROTOCOL_MIN,
             protocol_max=PROTOCOL_MAX,
-            capabilities=capabilities,
+            capabilities=terms.capabilities,
             clock=int(self.wall() * 1e6),
             head=head,
             instance=self.card.instance,
             roster=self.roster.digest(),
             highest_dot=highest_dot,
-            excluded=list(self.card.excluded),
+            excluded=terms.excluded,
         )

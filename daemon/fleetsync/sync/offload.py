@@ -18,6 +18,7 @@ import anyio.to_thread
 
 from fleetsync.ports import Group, Head, Item, Outcome, Storage, Verdict
 from fleetsync.records.names import DeviceId
+from fleetsync.selection import EVERYTHING, Selection
 
 T = TypeVar("T")
 
@@ -46,7 +47,7 @@ class Desk:
         # asyncio's own cancel() pierces anyio's shield and would free the turn while the thread
         # still works; the lock makes the next call wait for it all the same.
         self._busy = Lock()
-        self._head: Head | None = None
+        self._heads: dict[Selection, Head] = {}
         self._listeners: list[Listener] = []
 
     def listen(self, listener: Listener) -> Callable[[], None]:
@@ -68,11 +69,12 @@ class Desk:
         result, _ = await self._change(function, lambda _: None)
         return result
 
-    async def head(self) -> Head:
-        """The state of the set now; free of charge while nothing changes."""
-        if self._head is None:
-            self._head = await self.call(lambda storage: storage.head())
-        return self._head
+    async def head(self, carried: Selection = EVERYTHING) -> Head:
+        """The state of the set now, or of that part of it; free of charge while nothing changes."""
+        head = self._heads.get(carried)
+        if head is None:
+            head = self._heads[carried] = await self.call(lambda storage: storage.head(carried))
+        return head
 
     async def apply(
         self, groups: Sequence[Group], origin: DeviceId, check: Callable[[], None] = lambda: None
@@ -113,9 +115,9 @@ class Desk:
         def work(storage: Storage) -> tuple[Head, T, Head]:
             return storage.head(), function(storage), storage.head()
 
-        self._head = None
+        self._heads = {}
         before, result, after = await self.call(work)
-        self._head = after
+        self._heads = {EVERYTHING: after}
         if before != after:
             sent = sender(result)
             only = sent is not None and sent[1] == after.arrival - before.arrival

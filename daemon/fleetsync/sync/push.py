@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 import anyio
 
-from fleetsync.ports import Group, Head, Storage
+from fleetsync.ports import Arrival, Group, Head, Storage
 from fleetsync.records.names import DeviceId
+from fleetsync.sync.accord import Accord
 from fleetsync.sync.offload import Desk, News
 from fleetsync.wire import codec
 
@@ -41,15 +42,24 @@ class Page:
     head: Head
     skipped: bool = False
 
+    @property
+    def is_last(self) -> bool:
+        """Whether there is nothing behind it yet."""
+        return self.upto >= self.head.arrival
+
 
 class Outbox:
     """What one peer has not been sent; at first, nobody knows what that is.
 
-    Create it inside the event loop; `close` ends its listening. `sends` False makes it send nothing.
+    Create it inside the event loop; `close` ends its listening. `sends` False makes it send nothing;
+    what the peer does not take or does not carry by `accord` is passed over.
     """
 
-    def __init__(self, desk: Desk, peer: DeviceId, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, desk: Desk, peer: DeviceId, monotonic: Callable[[], float], accord: Accord | None = None
+    ) -> None:
         self.peer = peer
+        self.accord = accord or Accord()
         self.sends = True
         self.changed_at: float | None = None  # when the set last changed, until a heartbeat told it
         self._desk = desk
@@ -81,7 +91,7 @@ class Outbox:
 
     async def take(self) -> Page:
         """What to send next; call `sent` with it once it is on its way."""
-        head = await self._desk.head()
+        head = await self._desk.head(self.accord.theirs)
         if self._cursor == head.arrival and self._epoch == head.epoch:
             return Page([], head.arrival, head)  # an idle heartbeat wakes no worker
         return await self._desk.call(self._read)
@@ -103,7 +113,7 @@ class Outbox:
         self._cursor = None
 
     def _read(self, storage: Storage) -> Page:
-        head = storage.head()
+        head = storage.head(self.accord.theirs)
         if self._cursor is None or self._epoch != head.epoch:
             return Page([], head.arrival, head, skipped=True)
         cursor = self._past_echoes(self._cursor)
@@ -111,8 +121,15 @@ class Outbox:
             return Page([], head.arrival, head, skipped=True)
         arrivals = storage.arrivals(cursor, PAGE_BYTES) if cursor < head.arrival else []
         upto = arrivals[-1].number if arrivals else head.arrival
-        groups = codec.grouped(a.item for a in arrivals if self.sends and a.origin != self.peer)
+        groups = codec.grouped(a.item for a in arrivals if self._is_for_peer(a))
         return Page(list(groups), upto, head)
+
+    @property
+    def _gives(self) -> bool:
+        return self.sends and self.accord.takes
+
+    def _is_for_peer(self, arrival: Arrival) -> bool:
+        return self._gives and arrival.origin != self.peer and self.accord.theirs.carries(arrival.item.path)
 
     def _past_echoes(self, cursor: int) -> int:
         for before, after in tuple(self._echoes):
@@ -125,7 +142,7 @@ class Outbox:
         self._latest = news.after.arrival
         if news.origin == self.peer:
             self._remember_echo(news.before.arrival, news.after.arrival)
-        elif self.sends and self._waiting_since is None:
+        elif self._gives and self._waiting_since is None:
             self._waiting_since = self.changed_at
         self._wake()
 

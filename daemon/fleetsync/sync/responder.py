@@ -17,11 +17,12 @@ from fleetsync.merge import reconcile
 from fleetsync.ports import Bound, Head, Outcome, Verdict
 from fleetsync.records.names import DeviceId
 from fleetsync.sync import changes, transfer
-from fleetsync.sync.exchange import RECEIVE_ONLY, SEND_ONLY, WHOLE_SET
+from fleetsync.sync.accord import Accord
+from fleetsync.sync.exchange import WHOLE_SET
 from fleetsync.sync.local import LocalDevice
 from fleetsync.sync.push import Outbox
 from fleetsync.sync.rival import Rival
-from fleetsync.wire.messages import Batch, Frame, Hello, Receipt, RosterOffer, Want
+from fleetsync.wire.messages import NO_TERMS, Batch, Frame, Hello, Receipt, RosterOffer, Terms, Want
 
 
 class Caller(Protocol):
@@ -34,6 +35,10 @@ class Caller(Protocol):
     @property
     def direction(self) -> Direction:
         """Which way items may travel between it and this device."""
+
+    @property
+    def accord(self) -> Accord:
+        """What has been heard of it."""
 
     @property
     def outbox(self) -> Outbox:
@@ -62,23 +67,25 @@ class Responder:
         """This device, which is the peer of the one that calls."""
         return self._local.card.device
 
-    async def hello(self) -> Hello:
-        """The state of this device's set now."""
+    async def hello(self, terms: Terms = NO_TERMS) -> Hello:
+        """The state of this device's set now, as far as the caller carries it too."""
         self._caller.heard(opening=True)
         self._caller.rival.greets()
-        caller = self._caller.device
-        head, dot = await self._local.desk.call(lambda s: (s.head(), s.highest_dot(caller)))
-        return self._local.hello(head, dot, _capabilities(self._caller.direction))
+        accord, caller = self._caller.accord, self._caller.device
+        accord.hear(terms.excluded, terms.capabilities)
+        head, dot = await self._local.desk.call(lambda s: (s.head(accord.theirs), s.highest_dot(caller)))
+        return self._local.hello(head, dot, accord.terms(self._local.selection, self._caller.direction))
 
     async def reconcile(self, message: bytes) -> bytes:
         """One message of an initiator, answered."""
         self._caller.heard(opening=False)
-        head = await self._local.desk.head()
+        carried = self._caller.accord.theirs
+        head = await self._local.desk.head(carried)
         if message == WHOLE_SET + head.fingerprint:
             self._caller.told_equal(head)
         else:
             self._caller.rival.compares()
-        return await self._local.desk.call(lambda s: reconcile.respond(s.ranges(), message))
+        return await self._local.desk.call(lambda s: reconcile.respond(s.ranges(carried), message))
 
     @asynccontextmanager
     async def items(self, want: Want) -> AsyncIterator[AsyncIterator[Batch]]:
@@ -91,7 +98,8 @@ class Responder:
         if not self._caller.direction.sends:
             return
         spans = [(Bound(s.lower_ts, s.lower_prefix), Bound(s.upper_ts, s.upper_prefix)) for s in want.spans]
-        async for batch in transfer.read(self._local.desk, want.ids, spans):
+        carried = self._caller.accord.theirs
+        async for batch in transfer.read(self._local.desk, want.ids, spans, carried):
             self._caller.rival.fetches()
             yield batch
 
@@ -99,14 +107,17 @@ class Responder:
         """Take bodies; what became of each."""
         self._caller.heard(opening=False)
         self._caller.rival.offers()
-        desk = self._local.desk
+        desk, carried = self._local.desk, self._caller.accord.theirs
         if not self._caller.direction.receives:
             count = sum(len(group.bodies) for group in batch.groups)
             refusal = Verdict(Outcome.REFUSED, "this device only sends")
-            return Receipt(dict.fromkeys(range(count), refusal), await desk.head())
-        verdicts, head = await desk.apply(batch.groups, self._caller.device)
+            return Receipt(dict.fromkeys(range(count), refusal), await desk.head(carried))
+        verdicts, _ = await desk.apply(batch.groups, self._caller.device)
+        transfer.note_named(self._caller.accord, self._local.selection, batch, verdicts)
+        if not self._caller.direction.sends:
+            verdicts = [Verdict(verdict.outcome, verdict.reason) for verdict in verdicts]  # nothing of ours
         exceptions = {i: v for i, v in enumerate(verdicts) if v.outcome is not Outcome.NEW}
-        return Receipt(exceptions, head)
+        return Receipt(exceptions, await desk.head(carried))
 
     @asynccontextmanager
     async def changes(self) -> AsyncIterator[AsyncIterator[Frame]]:
@@ -124,8 +135,3 @@ class Responder:
 
     async def aclose(self) -> None:
         """Nothing to drop."""
-
-
-def _capabilities(direction: Direction) -> list[str]:
-    words = {Direction.BOTH: [], Direction.RECEIVE: [RECEIVE_ONLY], Direction.SEND: [SEND_ONLY]}
-    return words[direction]

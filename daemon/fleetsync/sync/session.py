@@ -28,13 +28,12 @@ from fleetsync.errors import (
     Unreachable,
 )
 from fleetsync.merge.reconcile import Initiator
-from fleetsync.ports import Bound, Group, Head, Outcome, Storage, Verdict
+from fleetsync.ports import NOT_CARRIED, Bound, Group, Head, Outcome, Storage, Verdict
 from fleetsync.records.names import DeviceId
 from fleetsync.sync import transfer
+from fleetsync.sync.accord import Accord
 from fleetsync.sync.asked import Asked
 from fleetsync.sync.exchange import (
-    RECEIVE_ONLY,
-    SEND_ONLY,
     WHOLE_SET,
     Declined,
     Difference,
@@ -45,7 +44,7 @@ from fleetsync.sync.exchange import (
 from fleetsync.sync.local import LocalDevice
 from fleetsync.sync.rival import IDLE_SECONDS, Rival
 from fleetsync.sync.tally import Tally
-from fleetsync.wire.messages import PROTOCOL_MAX, PROTOCOL_MIN, Batch, Hello, Receipt, Want
+from fleetsync.wire.messages import NO_TERMS, PROTOCOL_MAX, PROTOCOL_MIN, Batch, Hello, Receipt, Want
 from fleetsync.wire.peer import Peer
 
 PASSES = 3
@@ -57,10 +56,10 @@ PATIENCE_SECONDS = 120.0
 class Session:
     """One exchange; use `run` once.
 
-    `previous` is the exchange before this one, `rival` the exchange that the peer may be conducting
-    with this device at the same time. `tell` lets the peer know of equal sets when it has no other
-    way to learn of it. `name` is how errors call the peer. `met` hears of its instance and may raise
-    `ClonedDevice`.
+    `accord` is what has been heard of the peer, `previous` the exchange before this one, `rival` the
+    exchange that the peer may be conducting with this device at the same time. `tell` lets the peer
+    know of equal sets when it has no other way to learn of it. `name` is how errors call the peer. `met`
+    hears of its instance and may raise `ClonedDevice`.
     """
 
     def __init__(
@@ -69,6 +68,7 @@ class Session:
         peer: Peer,
         *,
         direction: Direction = Direction.BOTH,
+        accord: Accord | None = None,
         previous: Exchange | None = None,
         rival: Rival | None = None,
         tell: bool = False,
@@ -78,8 +78,8 @@ class Session:
         self._local = local
         self._desk = local.desk
         self._peer = peer
-        self._receives = direction.receives
-        self._sends = direction.sends
+        self._direction = direction
+        self._accord = accord or Accord()
         self._previous = previous
         self._rival = rival
         self._tell = tell
@@ -89,6 +89,7 @@ class Session:
         self._opening: Heads | None = None
         self._clock_offset: float | None = None
         self._missing: set[bytes] = set()  # announced by the peer, asked for, not here
+        self._left_out = False  # something was offered that is carried on one side only
         self._proven = True
 
     async def run(self) -> Exchange:
@@ -106,7 +107,7 @@ class Session:
             found = Difference() if heads.equal else await self._compare()
             wants = [*transfer.span_wants(found.need_spans), *transfer.wants(found.need)]
             would_receive = await self._count(self._wanted(wants))
-            would_send = await self._count(transfer.read(self._desk, found.have, found.have_spans))
+            would_send = await self._count(self._having(found))
         except FleetsyncError as error:
             return self._failed(error)
         ending = Ending.PARTIAL if would_receive or would_send else Ending.CONVERGED
@@ -120,8 +121,8 @@ class Session:
         heads = await self._greet()
         if not heads.equal:
             heads = await self._reconcile(heads)
-        if heads.equal and self._tell:
-            await self._tell_equal(heads.local)
+        if self._tell and (heads.equal or (self._is_one_way and self._proven)):
+            await self._tell_equal(heads.remote)
         return heads
 
     async def _reconcile(self, heads: Heads) -> Heads:
@@ -131,7 +132,8 @@ class Session:
         for left in reversed(range(PASSES)):
             await self._move(found)
             with self._tally.step("prove"):
-                heads = Heads(await self._desk.head(), (await self._ask_hello()).head)
+                hello = await self._ask_hello()
+                heads = Heads(await self._desk.head(self._accord.theirs), hello.head)
             if heads.equal or self._is_proven(found) or self._tally.declined or not left:
                 break
             found = await self._compare()
@@ -141,8 +143,8 @@ class Session:
 
     def _is_unmoved(self, closing: Heads) -> bool:
         """Whether both sets still differ just as they did: then what was acknowledged is not there."""
-        both_ways = self._receives and self._sends
-        return both_ways and self._opening is not None and _state(self._opening) == _state(closing)
+        excused = self._is_one_way or self._left_out
+        return not excused and self._opening is not None and _state(self._opening) == _state(closing)
 
     def _is_proven(self, found: Difference) -> bool:
         """Whether all that differed is known to have arrived; of a span only a new look can tell."""
@@ -179,7 +181,20 @@ class Session:
         """How many exchanges of the peer are over: what was compared before one ended is outdated."""
         return 0 if self._rival is None else self._rival.ended
 
+    @property
+    def _receives(self) -> bool:
+        return self._direction.receives and self._accord.gives
+
+    @property
+    def _sends(self) -> bool:
+        return self._direction.sends and self._accord.takes
+
+    @property
+    def _is_one_way(self) -> bool:
+        return not (self._receives and self._sends)
+
     async def _tell_equal(self, head: Head) -> None:
+        """The peer's own fingerprint back: it has all that it should have, and so has this device."""
         self._tally.round_trips += 1
         await self._peer.reconcile(WHOLE_SET + head.fingerprint)
 
@@ -191,8 +206,6 @@ class Session:
             self._check(hello)
             if hello.roster != self._local.roster.digest():
                 await self._swap_rosters()
-            self._receives = self._receives and RECEIVE_ONLY not in hello.capabilities
-            self._sends = self._sends and SEND_ONLY not in hello.capabilities
             heads = Heads(await self._desk.call(lambda s: self._learn(s, hello)), hello.head)
         self._opening = self._opening or heads
         return heads
@@ -200,8 +213,10 @@ class Session:
     async def _ask_hello(self) -> Hello:
         self._tally.round_trips += 1
         asked = self._local.wall()
-        hello = await self._peer.hello()
+        terms = self._accord.terms(self._local.selection, self._direction)
+        hello = await (self._peer.hello() if terms == NO_TERMS else self._peer.hello(terms))
         self._clock_offset = hello.clock / 1e6 - (asked + self._local.wall()) / 2
+        self._accord.hear(hello.excluded, hello.capabilities)
         return hello
 
     def _check(self, hello: Hello) -> None:
@@ -225,22 +240,23 @@ class Session:
     def _learn(self, storage: Storage, hello: Hello) -> Head:
         if hello.highest_dot > storage.highest_dot(self._local.card.device):
             storage.learn_dot(hello.highest_dot)
-        return storage.head()
+        return storage.head(self._accord.theirs)
 
     # --- compare -----------------------------------------------------------------------------------
 
     async def _compare(self) -> Difference:
         with self._tally.step("reconcile"):
             found = Difference()
-            initiator = Initiator()
-            message: bytes | None = await self._desk.call(lambda s: initiator.initiate(s.ranges()))
+            initiator, carried = Initiator(), self._accord.theirs
+            message: bytes | None = await self._desk.call(lambda s: initiator.initiate(s.ranges(carried)))
             while message is not None:
                 self._tally.round_trips += 1
                 message = await self._advance(initiator, await self._peer.reconcile(message), found)
         return found.limited(receives=self._receives, sends=self._sends)
 
     async def _advance(self, initiator: Initiator, answer: bytes, found: Difference) -> bytes | None:
-        step = await self._desk.call(lambda s: initiator.receive(s.ranges(), answer))
+        carried = self._accord.theirs
+        step = await self._desk.call(lambda s: initiator.receive(s.ranges(carried), answer))
         found.have += step.have
         found.need += step.need
         found.have_spans += [(Bound(*lower), Bound(*upper)) for lower, upper in step.have_spans]
@@ -280,14 +296,20 @@ class Session:
         with self._tally.part("apply"):
             verdicts, _ = await self._desk.apply(batch.groups, self._peer.device, check)
             self._tally.received += sum(verdict.outcome is Outcome.NEW for verdict in verdicts)
+        transfer.note_named(self._accord, self._local.selection, batch, verdicts)
         refused = [(i, verdict) for i, verdict in enumerate(verdicts) if verdict.outcome is Outcome.REFUSED]
         self._note_refused(batch, refused, by=self._local.card.device)
         for position, verdict in enumerate(verdicts):
             if verdict.outcome is Outcome.NEW and verdict.reason:
-                self._tally.hold(Declined(path_at(batch, position), self._local.card.device, verdict.reason))
+                self._tally.hold(
+                    Declined(transfer.path_at(batch, position), self._local.card.device, verdict.reason)
+                )
+
+    def _having(self, found: Difference) -> AsyncGenerator[Batch]:
+        return transfer.read(self._desk, found.have, found.have_spans, self._accord.theirs)
 
     async def _offer(self, found: Difference) -> None:
-        async with transfer.ahead(transfer.read(self._desk, found.have, found.have_spans)) as batches:
+        async with transfer.ahead(self._having(found)) as batches:
             async for batch in batches:
                 self._tally.round_trips += 1
                 await self._acknowledge(batch, await self._peer.offer(batch))
@@ -298,13 +320,15 @@ class Session:
         self._tally.sent += count - len(receipt.exceptions)
         refused = [(i, v) for i, v in receipt.exceptions.items() if v.outcome is Outcome.REFUSED]
         self._note_refused(batch, refused, by=self._peer.device)
-        if covering:
+        if covering and self._receives:
             await self._desk.apply(covering, self._peer.device)
 
     def _note_refused(self, batch: Batch, refused: Iterable[tuple[int, Verdict]], *, by: DeviceId) -> None:
         for position, verdict in refused:
-            path = path_at(batch, position)
-            self._tally.decline(Declined(path, by, verdict.reason))
+            if verdict.reason == NOT_CARRIED:
+                self._left_out = True
+            else:
+                self._tally.decline(Declined(transfer.path_at(batch, position), by, verdict.reason))
 
     async def _count(self, source: AsyncGenerator[Batch]) -> dict[str, int]:
         """Items by path."""
@@ -331,7 +355,7 @@ class Session:
             held=tuple(tally.held),
             steps=tuple(tally.steps),
             opening=self._opening,
-            one_way=not (self._receives and self._sends),
+            one_way=self._is_one_way,
             clock_offset=self._clock_offset,
         )
 
@@ -371,16 +395,7 @@ def covering_versions(batch: Batch, receipt: Receipt) -> list[Group]:
     if not all(0 <= position < count for position in receipt.exceptions):
         raise MalformedMessage("a receipt speaks of items that were not offered")
     return [
-        Group(path_at(batch, position), [verdict.covering])
+        Group(transfer.path_at(batch, position), [verdict.covering])
         for position, verdict in receipt.exceptions.items()
         if verdict.outcome is Outcome.SUPERSEDED and verdict.covering is not None
     ]
-
-
-def path_at(batch: Batch, position: int) -> str:
-    """The path of the body at a position of the batch."""
-    for group in batch.groups:
-        if position < len(group.bodies):
-            return group.path
-        position -= len(group.bodies)
-    raise IndexError(position)

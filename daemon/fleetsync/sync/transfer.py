@@ -17,7 +17,9 @@ import anyio
 from fleetsync import datasets
 from fleetsync.datasets import Kind
 from fleetsync.errors import FleetsyncError
-from fleetsync.ports import Bound, Group, Item, Storage
+from fleetsync.ports import NOT_CARRIED, Bound, Group, Item, Storage, Verdict
+from fleetsync.selection import EVERYTHING, Selection
+from fleetsync.sync.accord import Accord
 from fleetsync.sync.offload import Desk
 from fleetsync.wire import codec
 from fleetsync.wire.messages import MAX_SPANS, MAX_WANTED, Batch, Span, Want
@@ -32,10 +34,17 @@ SLICE_IDS = 4096
 """Ids looked up at a time; their bodies come in pages."""
 
 
-async def read(desk: Desk, ids: Sequence[bytes], spans: Sequence[Cut]) -> AsyncGenerator[Batch]:
-    """Everything of these ids and spans that is a member, as batches as full as they may be."""
+async def read(
+    desk: Desk, ids: Sequence[bytes], spans: Sequence[Cut], carried: Selection = EVERYTHING
+) -> AsyncGenerator[Batch]:
+    """Everything of these ids and spans that is a member, as batches as full as they may be; only what
+    is `carried` where it goes.
+    """
     rest: list[Group] = []
-    async for page in _pages(desk, ids, spans):
+    async for whole in _pages(desk, ids, spans):
+        page = [item for item in whole if carried.carries(item.path)]
+        if not page:
+            continue
         *full, last = codec.batches([*rest, *codec.grouped(page)])
         for batch in full:
             yield batch
@@ -72,6 +81,22 @@ async def _pages_by_id(desk: Desk, ids: Sequence[bytes]) -> AsyncIterator[list[I
         for some in _slices(ids, SLICE_IDS):
             async for page in desk.pages(_by_id(some)):
                 yield [item for item in page if is_register(item.path) is registers]
+
+
+def note_named(accord: Accord, selection: Selection, batch: Batch, verdicts: Sequence[Verdict]) -> None:
+    """The peer gave what is not carried here, and so has named it itself."""
+    for position, verdict in enumerate(verdicts):
+        if verdict.reason == NOT_CARRIED:
+            accord.named(selection, path_at(batch, position))
+
+
+def path_at(batch: Batch, position: int) -> str:
+    """The path of the body at a position of the batch."""
+    for group in batch.groups:
+        if position < len(group.bodies):
+            return group.path
+        position -= len(group.bodies)
+    raise IndexError(position)
 
 
 async def merged(batches: AsyncGenerator[Batch]) -> AsyncGenerator[Batch]:

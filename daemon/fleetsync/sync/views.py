@@ -42,6 +42,8 @@ class PeerView:
     clock_offset: float | None
     error: FleetsyncError | None
     tempo: Tempo = field(default_factory=Tempo)
+    local: Head | None = None  # of the part of this device's set that the peer carries too
+    excluded: tuple[str, ...] = ()  # what the peer does not carry, by its own words
 
     @property
     def converged(self) -> bool:

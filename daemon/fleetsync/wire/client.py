@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import cast
 
@@ -32,6 +32,7 @@ from fleetsync.errors import (  # noqa: E402
     PeerInTrouble,
     ProtocolMismatch,
     TooLarge,
+    UnknownRequest,
     Unreachable,
     Unresponsive,
 )
@@ -44,6 +45,7 @@ from fleetsync.wire.messages import (  # noqa: E402
     INSTANCE_HEADER,
     MAX_ENCODED,
     MAX_RECONCILE,
+    NO_TERMS,
     PROTOCOL_MAX,
     PROTOCOL_MIN,
     SILENCE_SECONDS,
@@ -53,6 +55,7 @@ from fleetsync.wire.messages import (  # noqa: E402
     Receipt,
     Refusal,
     RosterOffer,
+    Terms,
     Want,
 )
 from fleetsync.wire.statuses import error_of  # noqa: E402
@@ -121,14 +124,20 @@ class HttpPeer:
         """The address at which it answered last, None if it never did."""
         return self._dialer.reached
 
-    async def hello(self) -> Hello:
+    async def hello(self, terms: Terms = NO_TERMS) -> Hello:
         """Its state now, and agreement on a protocol version. See `Peer.hello`."""
         # The path of this one request is the same in all versions: agreement begins with it.
-        hello = codec.decode(await self._ask("GET", "/v1/hello"), Hello)
+        hello = codec.decode(await self._greeted(terms), Hello)
         if hello.device != self._device:
             raise DishonestPeer(f"{self._name} claims to be {hello.device[:52]}")
         self._version = agree(hello, self._name)
         return hello
+
+    async def _greeted(self, terms: Terms) -> bytes:
+        if terms != NO_TERMS:
+            with suppress(UnknownRequest):  # it is older than terms
+                return await self._ask("POST", "/v1/hello", codec.encode(terms))
+        return await self._ask("GET", "/v1/hello")
 
     async def reconcile(self, message: bytes) -> bytes:
         """See `Peer.reconcile`."""

@@ -33,6 +33,9 @@ MAX_WANTED = 16_384
 MAX_SPANS = 4096
 """Ids and spans in one `Want`."""
 
+MAX_EXCLUDED = 16_384
+"""Rules in one hello."""
+
 HEARTBEAT_SECONDS = 30.0
 """The longest silence of a change stream that works."""
 SILENCE_SECONDS = 90.0
@@ -52,7 +55,18 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
     instance: bytes  # 8 bytes, new at each installation of the state directory: finds clones
     roster: bytes  # 8-byte digest of the roster; differing digests are exchanged first
     highest_dot: int  # the highest version number of the *caller* known here (SEMANTICS §2.8)
-    excluded: list[str] = []  # path patterns that are no members here (SEMANTICS §1.4)
+    # Rules for the paths that are no members here (SEMANTICS §1.4).
+    excluded: Annotated[list[str], msgspec.Meta(max_length=MAX_EXCLUDED)] = []
+
+
+class Terms(msgspec.Struct, frozen=True, array_like=True):
+    """What a caller says of itself with its request for a hello; a caller without any leaves it out."""
+
+    excluded: Annotated[list[str], msgspec.Meta(max_length=MAX_EXCLUDED)] = []
+    capabilities: Annotated[list[str], msgspec.Meta(max_length=64)] = []
+
+
+NO_TERMS = Terms()
 
 
 class Batch(msgspec.Struct, frozen=True, array_like=True, tag=1):

@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from fleetsync.records.names import DeviceId
-from fleetsync.wire.messages import Batch, Frame, Hello, Receipt, RosterOffer, Want
+from fleetsync.wire.messages import NO_TERMS, Batch, Frame, Hello, Receipt, RosterOffer, Terms, Want
 
 
 class Peer(Protocol):
@@ -24,8 +24,12 @@ class Peer(Protocol):
     def device(self) -> DeviceId:
         """Who it is, proven by its certificate."""
 
-    async def hello(self) -> Hello:
-        """Its state now. Raises `NotTrusted`, `Unreachable`, `ProtocolMismatch`."""
+    async def hello(self, terms: Terms = NO_TERMS) -> Hello:
+        """Its state now, as far as both carry it by `terms`, which count until the next hello.
+
+        A peer that knows nothing of terms answers as if there were none. Raises `NotTrusted`,
+        `Unreachable`, `ProtocolMismatch`.
+        """
 
     async def reconcile(self, message: bytes) -> bytes:
         """One Negentropy V1 message, answered; both at most 1 MiB."""

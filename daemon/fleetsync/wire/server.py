@@ -49,6 +49,7 @@ from fleetsync.wire.messages import (
     Refusal,
     RosterOffer,
     Span,
+    Terms,
     Want,
 )
 from fleetsync.wire.peer import Peer
@@ -85,6 +86,7 @@ def application(
     api = _Api(for_peer, patience or Patience(), shown)
     routes = [
         _route("GET", "/v1/hello", api.hello),
+        _route("POST", "/v1/hello", api.greet),
         _route("POST", "/v1/reconcile", api.reconcile),
         _route("POST", "/v1/items/get", api.items),
         _route("POST", "/v1/items", api.offer),
@@ -125,6 +127,10 @@ class _Api:
 
     async def hello(self, request: Request) -> Response:
         return _answer(await self._peer(request).hello())
+
+    async def greet(self, request: Request) -> Response:
+        terms = codec.decode(await self._body(request), Terms)
+        return _answer(await self._peer(request).hello(terms))
 
     async def reconcile(self, request: Request) -> Response:
         message = await self._body(request, MAX_RECONCILE)

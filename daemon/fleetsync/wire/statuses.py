@@ -23,6 +23,7 @@ from fleetsync.errors import (
     ProtocolMismatch,
     StorageFailed,
     TooLarge,
+    UnknownRequest,
     Unresponsive,
 )
 from fleetsync.wire.messages import Refusal
@@ -55,7 +56,7 @@ _KNOWN: dict[str, type[PeerError]] = {
         TooLarge,
         Unresponsive,
     )
-}
+} | {NotFound.code: UnknownRequest}
 
 
 def status_of(error: FleetsyncError) -> int:

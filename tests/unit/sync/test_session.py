@@ -22,7 +22,7 @@ from fleetsync.ports import END, HELD, START, Group, Outcome, Verdict
 from fleetsync.sync.exchange import WHOLE_SET, Ending
 from fleetsync.sync.responder import Responder
 from fleetsync.sync.session import Session
-from fleetsync.wire.messages import Batch, Span, Want
+from fleetsync.wire.messages import NO_TERMS, Batch, Span, Terms, Want
 from tests.fakes.fleet import Laptop, event, log_path, manifest_path
 
 DEPLOY = log_path("deploy")
@@ -286,7 +286,7 @@ async def test_no_common_version_is_explained(a, b):
     """Both version ranges are named."""
 
     class Old(Responder):
-        async def hello(self):
+        async def hello(self, terms: Terms = NO_TERMS):
             return msgspec.structs.replace(await super().hello(), protocol_min=7, protocol_max=9)
 
     result = await Session(a.local, Old(b.local, b.caller(a))).run()
@@ -339,7 +339,7 @@ async def test_a_peer_that_is_not_there(a, b):
     """Nobody answering is an outcome of its own; nothing else is known then."""
 
     class Gone(Responder):
-        async def hello(self):
+        async def hello(self, terms: Terms = NO_TERMS):
             raise Unreachable("no route")
 
     result = await Session(a.local, Gone(b.local, b.caller(a))).run()
@@ -358,7 +358,7 @@ async def test_lines_that_appear_meanwhile_do_not_disturb_the_proof(a, b):
             await a.take_in(DEPLOY, [event(next(numbers))])
             return await super().offer(batch)
 
-        async def hello(self):
+        async def hello(self, terms: Terms = NO_TERMS):
             await b.take_in(DEPLOY, [event(next(numbers))])
             return await super().hello()
 

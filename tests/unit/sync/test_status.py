@@ -68,6 +68,7 @@ def test_status_has_exactly_its_keys():
                 "lag_seconds": 0.0,
                 "clock_offset_seconds": -0.25,
                 "stale": False,
+                "excluded": [],
                 "error": None,
                 "error_code": None,
                 "error_next": None,
