@@ -11,8 +11,10 @@ from pathlib import Path
 from fleetsync.merge import register
 from fleetsync.merge.register import Dot, Floor, Stamp, Version
 from fleetsync.ports import END, START, Group, Outcome
+from fleetsync.records import channels, keyrings
 from fleetsync.records.names import DeviceId
 from fleetsync.replica.replica import Replica, Surroundings
+from tests.fakes.signers import Signer
 
 ME = DeviceId("a" * 52)
 PEER = DeviceId("b" * 52)
@@ -33,6 +35,14 @@ def line(second: int, device: str, outcome: str = "success") -> bytes:
 
 LOCAL = [line(n, "here") for n in range(5)]
 REMOTE = [line(n, "there", "failure" if n % 3 == 0 else "success") for n in range(40)]
+
+CHANNEL, EVENTS = "channels/c1/channel.yaml", "channels/c1/events.jsonl"
+CHANNEL_TEXT = b"v: 2\nid: c1\ntitle: ''\nstate: working\n"
+SIGNER = Signer("qa", 1)
+SIGNED = [channels.without_seq(SIGNER.line("c1", n, f"n{n}")) for n in range(6)]
+KEYS = keyrings.publish(
+    {"qa": keyrings.PublicFiles(SIGNER.public[-1], tuple(SIGNER.rotations.decode().split()))}
+)
 
 
 def opened(folder: Path) -> Replica:
@@ -89,6 +99,12 @@ def apply_deletion(replica: Replica) -> None:
     stamp = Stamp(NOW + 1, NOW + 1, PEER, register.GONE_DIGEST)
     gone = Version(Dot(PEER, NOW + 1), {ME: NOW}, stamp, None, Floor(NOW + 1, []), MANIFEST)
     accepted(replica, [Group(YAML, [register.encode(gone)])])
+
+
+def apply_signed(replica: Replica) -> None:
+    """Signed channel lines arrive before the key of their writer, which then releases them."""
+    accepted(replica, [Group(CHANNEL, [version_of(CHANNEL_TEXT, 1, {}, NOW - 10)]), Group(EVENTS, SIGNED)])
+    accepted(replica, [Group(f"devices/{PEER}/agent-keys", [version_of(KEYS, 2, {}, NOW - 10)])])
 
 
 def accepted(replica: Replica, groups: list[Group]) -> None:
@@ -160,6 +176,15 @@ def check_deletion(folder: Path) -> None:
     manifest_is(folder, MANIFEST)
 
 
+def check_signed(folder: Path) -> None:
+    """Every line stands once in the channel, numbered from 0 on without a gap, otherwise as it came."""
+    data = (folder / "home" / EVENTS).read_bytes()
+    lines = [each for each in data.split(b"\n") if each]
+    assert [channels.seq_of(each) for each in lines] == list(range(len(SIGNED)))
+    assert sorted(map(channels.without_seq, lines)) == sorted(SIGNED)
+    assert (folder / "home" / CHANNEL).read_bytes() == CHANNEL_TEXT
+
+
 @dataclass(frozen=True)
 class Scenario:
     """How it begins, what is done, and what must hold once it was done as often as needed."""
@@ -175,4 +200,5 @@ SCENARIOS = {
     "manifest": Scenario(make_home, apply_manifest, check_manifest),
     "deletion": Scenario(make_home, apply_deletion, check_deletion),
     "parked": Scenario(empty_home, apply_parked_first, check_skill),
+    "signed": Scenario(empty_home, apply_signed, check_signed),
 }
