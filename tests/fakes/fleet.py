@@ -108,6 +108,7 @@ class FakeCaller:
         self.rival = Rival(monotonic)
         self.openings = 0
         self.equal: list[Head] = []
+        self.misses = 0
 
     def heard(self, *, opening: bool) -> None:
         """Count the conversations."""
@@ -116,6 +117,10 @@ class FakeCaller:
     def told_equal(self, head: Head) -> None:
         """Remember what it said."""
         self.equal.append(head)
+
+    def missed(self) -> None:
+        """Count what could not be taken in."""
+        self.misses += 1
 
 
 def make_local(

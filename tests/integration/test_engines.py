@@ -200,6 +200,38 @@ async def test_a_full_disk_is_told_and_tried_again():
         await eventually(lambda: all(view.error is None for view in world.engine("a").peers()))
 
 
+async def test_nobody_is_converged_while_what_was_streamed_could_not_be_written():
+    """A full disk after everything was equal: neither side claims it, also when they then lose sight of
+    each other; with room again both are.
+    """
+    world = World("ab")
+    a, b = world.engine("a"), world.engine("b")
+    apply = world["a"].storage.apply
+    claims: list[bool] = []
+    failed = anyio.Event()
+
+    def full(groups, origin):
+        failed.set()
+        raise StorageFailed(f"{DEPLOY}: No space left on device")
+
+    async with world.running():
+        await eventually(lambda: world.connected() and all(view.converged for view in world.views()))
+        world["a"].storage.apply = full
+        world.write("b", DEPLOY, [event(1)])
+        await failed.wait()
+        world.part("a", "b")
+        await eventually(lambda: not any(view.state == "connected" for view in world.views()))
+        for _ in range(20):
+            claims += [view.converged for view in a.peers()]
+            await anyio.sleep(0.05)
+        assert not any(claims)
+        await eventually(lambda: not any(view.converged for view in b.peers()))
+        world["a"].storage.apply = apply
+        world.join("a", "b")
+        await eventually(lambda: world.equal(DEPLOY, 1), seconds=10)
+        await eventually(lambda: all(view.converged for view in world.views()), seconds=10)
+
+
 async def test_a_home_that_cannot_be_read_is_told_and_read_again():
     """Trouble in scanning never ends the daemon, and what was written meanwhile is found later."""
     world = World("ab")

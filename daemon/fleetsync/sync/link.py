@@ -243,6 +243,10 @@ class Link:
         theirs = self._remote if self._is_one_way() else None
         self._prove(Heads(head, theirs or head))
 
+    def missed(self) -> None:
+        """What it gave is not here: whatever was proven before says nothing of that."""
+        self._cut_proven = False
+
     # --- the task ------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -303,10 +307,15 @@ class Link:
     async def _take(self, batch: Batch) -> None:
         if not self.direction.receives:
             return
-        verdicts, _ = await self._local.desk.apply(batch.groups, self.device)
+        try:
+            verdicts, _ = await self._local.desk.apply(batch.groups, self.device)
+        except FleetsyncError:
+            self.missed()
+            raise
         transfer.note_named(self.accord, self._local.selection, batch, verdicts)
         refused = [verdict.reason for verdict in verdicts if verdict.outcome is Outcome.REFUSED]
         if set(refused) - {NOT_CARRIED}:
+            self.missed()
             logger.warning("refused %d items of %s: %s", len(refused), self.settings.name, refused[0])
 
     async def _push(self) -> None:

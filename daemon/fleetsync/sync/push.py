@@ -69,6 +69,7 @@ class Outbox:
         self._latest = 0
         self._last_change = float("-inf")
         self._waiting_since: float | None = None
+        self._unproven_since: float | None = None  # the oldest that was only streamed
         self._echoes: deque[tuple[int, int]] = deque(maxlen=ECHOES)
         self._streams = 0
         self._streaming = False
@@ -100,11 +101,15 @@ class Outbox:
         """Move past a page."""
         self._epoch = page.head.epoch
         self._cursor = page.upto
+        if page.groups and self._streaming and self._unproven_since is None:
+            self._unproven_since = self._waiting_since or self._monotonic()
         if page.upto >= self._latest:
             self._waiting_since = None
 
     def advance(self, head: Head) -> None:
         """An exchange has dealt with all that this device held at `head`."""
+        if self._cursor is None or self._epoch != head.epoch or self._cursor <= head.arrival:
+            self._unproven_since = None
         if self._cursor is None or self._epoch != head.epoch or self._cursor < head.arrival:
             self.sent(Page([], head.arrival, head))
 
@@ -175,8 +180,11 @@ class Outbox:
         return self._streaming and stream == self._streams
 
     def end_stream(self, stream: int | None = None) -> None:
-        """That stream (None: whichever there is) is over; what it carried last may be lost."""
+        """That stream (None: whichever there is) is over; what it carried last may be lost, and waits
+        until something proves that it arrived.
+        """
         if stream is None or stream == self._streams:
             self._streaming = False
+            self._waiting_since = self._waiting_since or self._unproven_since
             self.rewind()
             self._wake()

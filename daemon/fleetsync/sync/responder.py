@@ -13,8 +13,9 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Protocol
 
 from fleetsync.devices.notes import Direction
+from fleetsync.errors import FleetsyncError
 from fleetsync.merge import reconcile
-from fleetsync.ports import Bound, Head, Outcome, Verdict
+from fleetsync.ports import NOT_CARRIED, Bound, Head, Outcome, Verdict
 from fleetsync.records.names import DeviceId
 from fleetsync.sync import changes, transfer
 from fleetsync.sync.accord import Accord
@@ -53,6 +54,9 @@ class Caller(Protocol):
 
     def told_equal(self, head: Head) -> None:
         """It said that its set equals this device's at `head`."""
+
+    def missed(self) -> None:
+        """Something that it gave could not be taken in."""
 
 
 class Responder:
@@ -112,8 +116,14 @@ class Responder:
             count = sum(len(group.bodies) for group in batch.groups)
             refusal = Verdict(Outcome.REFUSED, "this device only sends")
             return Receipt(dict.fromkeys(range(count), refusal), await desk.head(carried))
-        verdicts, _ = await desk.apply(batch.groups, self._caller.device)
+        try:
+            verdicts, _ = await desk.apply(batch.groups, self._caller.device)
+        except FleetsyncError:
+            self._caller.missed()
+            raise
         transfer.note_named(self._caller.accord, self._local.selection, batch, verdicts)
+        if any(v.outcome is Outcome.REFUSED and v.reason != NOT_CARRIED for v in verdicts):
+            self._caller.missed()
         if not self._caller.direction.sends:
             verdicts = [Verdict(verdict.outcome, verdict.reason) for verdict in verdicts]  # nothing of ours
         exceptions = {i: v for i, v in enumerate(verdicts) if v.outcome is not Outcome.NEW}

@@ -51,6 +51,36 @@ async def test_new_members_are_sent_once(laptop):
     assert (await outbox.take()).groups == []
 
 
+async def test_what_a_broken_stream_carried_waits_until_it_is_proven(laptop):
+    """The peer may have failed to write it: nobody calls that converged."""
+    outbox = await begun(laptop)
+    stream = outbox.begin_stream()
+    outbox.advance(await laptop.local.desk.head())
+    await laptop.take_in(DEPLOY, [event(1)])
+    page = await outbox.take()
+    outbox.sent(page)
+    laptop.time.elapsed += 7
+    assert outbox.age() == 0
+    outbox.end_stream(stream)
+    assert outbox.age() == 7
+    outbox.advance(page.head)
+    assert outbox.age() == 0
+
+
+async def test_a_stream_that_ends_after_a_proof_leaves_nothing_waiting(laptop):
+    """What an equal heartbeat has proven is not in doubt again."""
+    outbox = await begun(laptop)
+    stream = outbox.begin_stream()
+    outbox.advance(await laptop.local.desk.head())
+    await laptop.take_in(DEPLOY, [event(1)])
+    page = await outbox.take()
+    outbox.sent(page)
+    outbox.advance(page.head)
+    laptop.time.elapsed += 7
+    outbox.end_stream(stream)
+    assert outbox.age() == 0
+
+
 async def test_a_page_that_was_not_sent_is_taken_again(laptop):
     """Only `sent` moves the cursor."""
     outbox = await begun(laptop)
