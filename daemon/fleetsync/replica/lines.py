@@ -8,13 +8,13 @@ live manifest beside the log, on what mur here can read, on deletions and on the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 
 from fleetsync import datasets
 from fleetsync.datasets import Dataset, Kind
-from fleetsync.errors import FileChanged, FleetsyncError, LockBusy, MalformedRecord
+from fleetsync.errors import FileChanged, FleetsyncError, LockBusy, MalformedRecord, StorageFailed
 from fleetsync.files import Folder
 from fleetsync.merge import register
 from fleetsync.merge.register import Floor, Version
@@ -55,6 +55,7 @@ class Lines:
         verification: Verification,
     ) -> None:
         self.refused = 0
+        self.troubles: dict[str, str] = {}
         self.carries: Callable[[str], bool] = EVERYTHING.carries
         """Whether this device carries a path; lines of others stay parked, whatever they wait for."""
         self._journal = journal
@@ -209,7 +210,7 @@ class Lines:
         for path in self._journal.parked_paths(without=""):
             row = datasets.find(path)
             if row is not None:
-                with suppress(LockBusy, FileChanged):  # the next sweep tries again
+                with self._apart(path):
                     self.unpark(root, path, row)
 
     def unpark_signed(self, root: Folder) -> None:
@@ -217,13 +218,13 @@ class Lines:
         for path in self._journal.parked_paths(without=""):
             row = datasets.find(path)
             if row is not None and row.signed is not None:
-                with suppress(LockBusy, FileChanged):  # the next sweep tries again
+                with self._apart(path):
                     self.unpark(root, path, row)
 
     def unpark_beside(self, root: Folder, manifest: str) -> None:
         """A manifest came, changed or went: so may the fate of the lines beside it."""
         for path, row in logs_beside(manifest):
-            with suppress(LockBusy, FileChanged):  # the next sweep tries again
+            with self._apart(path):
                 self.unpark(root, path, row)
 
     def unpark(self, root: Folder, path: str, row: Dataset) -> None:
@@ -243,6 +244,18 @@ class Lines:
             self._logs.append(root, path, row, mine, origin or "", parked=True)
         if free:
             self.count(root, path, row, {line.id: line.body for line in free})
+
+    @contextmanager
+    def _apart(self, path: str) -> Iterator[None]:
+        """Work at one log, which never keeps the others from theirs: its trouble is told by `condition`."""
+        try:
+            yield
+        except (LockBusy, FileChanged):
+            return  # the next sweep tries again
+        except StorageFailed as error:
+            self.troubles[path] = f"{path}: {error}"
+        else:
+            self.troubles.pop(path, None)
 
     def learnt(self) -> bool:
         """Whether a program here has just written a kind that was unknown before."""

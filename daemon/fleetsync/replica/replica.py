@@ -791,7 +791,7 @@ class Replica:
 
     def _alerts(self) -> list[Alert]:
         sightings, unreadable = self._registers.sightings, self._counting.unreadable
-        troubles = {**self._troubles, **self._units.stuck}
+        troubles = {**self._troubles, **self._units.stuck, **self._lines.troubles}
         told = [alerts.stats_unreadable(why) for path, why in unreadable.items() if self._carries(path)]
         told += [alerts.file_trouble(reason) for reason in troubles.values()]
         told += [alerts.left_out(path, why) for path, why in sightings.left_out().items()]

@@ -8,6 +8,7 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from fleetsync import files
 from fleetsync.errors import JournalDamaged, NotFound, StorageFailed
 from fleetsync.files import Folder
 from fleetsync.ports import END, START, Group, HomeState, Outcome
+from fleetsync.replica.logs import Logs
 from fleetsync.replica.replica import Replica, Surroundings, rebuild_journal
 from tests.faults.scenarios import (
     LOCAL,
@@ -145,6 +147,39 @@ def test_lines_without_a_manifest_wait_for_it(site: Site) -> None:
     site.give("skills/other/skill.yaml", version_of(MANIFEST, 1, {}, NOW - 5))
     assert site.path("skills/other/events.jsonl").read_bytes().count(b"\n") == len(REMOTE)
     assert site.replica.condition().parked == 0
+
+
+def test_a_log_that_cannot_be_written_never_keeps_the_others_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One skill's log is refused by the disk: it is told by name, the other skills' lines are written."""
+    replica = Site(tmp_path).replica
+    names = ("alpha", "beta", "gamma")
+    logs = [f"skills/{name}/events.jsonl" for name in names]
+    replica.apply([Group(log, [REMOTE[0]]) for log in logs], PEER)
+    assert replica.condition().parked == 3
+    for name in names:
+        directory = tmp_path / "home/skills" / name
+        directory.mkdir(parents=True)
+        (directory / "skill.yaml").write_bytes(MANIFEST)
+    append = Logs.append
+
+    def refuse(self: Logs, root: Folder, path: str, *rest: Any, **more: Any) -> None:
+        if path == logs[1]:
+            raise StorageFailed(f"{path}: Input/output error")
+        append(self, root, path, *rest, **more)
+
+    monkeypatch.setattr(Logs, "append", refuse)
+    replica.scan(None)
+    replica.settle()
+    written = [(tmp_path / "home" / log).exists() for log in logs]
+    assert written == [True, False, True]
+    assert any("beta" in a.detail and "Input/output" in a.detail for a in replica.condition().alerts)
+    monkeypatch.undo()
+    replica.settle()
+    assert (tmp_path / "home" / logs[1]).exists()
+    assert replica.condition().alerts == []
+    replica.close()
 
 
 def test_a_kind_that_mur_here_does_not_know_is_parked_until_mur_writes_it(site: Site) -> None:
