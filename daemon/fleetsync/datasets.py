@@ -31,7 +31,15 @@ from fleetsync.records import (
 )
 from fleetsync.records.channels import ChannelEvent
 from fleetsync.records.model_entries import SecretProblem
-from fleetsync.records.names import NAME_RULES, DeviceId, ReplicaPath, name_of, parse_path, part_of
+from fleetsync.records.names import (
+    MAX_PATH_BYTES,
+    NAME_RULES,
+    DeviceId,
+    ReplicaPath,
+    name_of,
+    parse_path,
+    part_of,
+)
 
 MAX_BODY = 1 << 20
 """The largest item, bytes: refused at its author and at every receiver alike (SEMANTICS §1.3)."""
@@ -321,15 +329,23 @@ DATASETS: tuple[Dataset, ...] = (
 )
 
 
-@lru_cache(maxsize=8192)
 def find(path: str) -> Dataset | None:
     """The row that names this path, or None."""
+    return _find(path) if len(path) <= MAX_PATH_BYTES else None
+
+
+@lru_cache(maxsize=8192)  # of short texts only: it is asked for whatever a peer calls a path
+def _find(path: str) -> Dataset | None:
     return next((row for row in DATASETS if row.regex.fullmatch(path)), None)
 
 
-@lru_cache(maxsize=8192)
 def find_file(file: str) -> Dataset | None:
     """The row whose items stand in this file under home, or None."""
+    return _find_file(file) if len(file) <= MAX_PATH_BYTES else None
+
+
+@lru_cache(maxsize=8192)
+def _find_file(file: str) -> Dataset | None:
     return next((row for row in DATASETS if not row.published and row.file_regex.fullmatch(file)), None)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Annotated, NamedTuple, Protocol
 
 import msgspec
 
@@ -89,10 +89,10 @@ class Verdict(msgspec.Struct, frozen=True, array_like=True):
 class Head(msgspec.Struct, frozen=True, array_like=True):
     """The state of the set at one instant: what a heartbeat and a hello carry."""
 
-    epoch: bytes  # 8 random bytes, new whenever arrival numbers start again
+    epoch: Annotated[bytes, msgspec.Meta(max_length=8)]  # random, new whenever arrival numbers start again
     arrival: int  # the highest arrival number given out
     count: int
-    fingerprint: bytes
+    fingerprint: Annotated[bytes, msgspec.Meta(max_length=16)]
 
 
 class Arrival(NamedTuple):

@@ -51,11 +51,16 @@ def _formatter(log: Log, *, under_journald: bool) -> logging.Formatter:
 
 
 class OneLine(logging.Formatter):
-    """One event is one line, whatever a message or an exception holds."""
+    """One event is one line, whatever a message or an exception holds; nothing in it acts on a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
-        return super().format(record).replace("\n", " | ")
+        line = super().format(record).replace("\n", " | ")
+        return line if line.isprintable() else "".join(c if c.isprintable() else _spelt(c) for c in line)
+
+
+def _spelt(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
 class JournalLines(OneLine):

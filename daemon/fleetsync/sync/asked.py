@@ -21,10 +21,9 @@ class Asked:
         self.missing = set(ids)
         self._peer = peer
         self._identify = identify
-        self._all = frozenset(self.missing)
 
     def check(self, groups: Sequence[Group]) -> None:
-        """These bodies have come; raises `DishonestPeer` if one of them was not asked for."""
+        """These bodies have come; raises `DishonestPeer` if one was not asked for, or came before."""
         for group in groups:
             for body in group.bodies:
                 self._check_one(group.path, body)
@@ -34,6 +33,6 @@ class Asked:
             identity = self._identify(path, body).id
         except (MalformedRecord, TooLarge):
             return
-        if identity not in self._all:
-            raise DishonestPeer(f"{self._peer} gave an item of {path} that was not asked for")
+        if identity not in self.missing:
+            raise DishonestPeer(f"{self._peer} gave an item of {path} that was not asked for, or gave two")
         self.missing.discard(identity)

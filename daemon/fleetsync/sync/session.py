@@ -46,6 +46,7 @@ from fleetsync.sync.rival import IDLE_SECONDS, Rival
 from fleetsync.sync.tally import Tally
 from fleetsync.wire.messages import NO_TERMS, PROTOCOL_MAX, PROTOCOL_MIN, Batch, Hello, Receipt, Want
 from fleetsync.wire.peer import Peer
+from fleetsync.wire.statuses import shown
 
 PASSES = 3
 """How often is looked again for items that were announced and did not come."""
@@ -299,11 +300,9 @@ class Session:
         transfer.note_named(self._accord, self._local.selection, batch, verdicts)
         refused = [(i, verdict) for i, verdict in enumerate(verdicts) if verdict.outcome is Outcome.REFUSED]
         self._note_refused(batch, refused, by=self._local.card.device)
-        for position, verdict in enumerate(verdicts):
+        for path, verdict in zip(transfer.paths_of(batch), verdicts, strict=True):
             if verdict.outcome is Outcome.NEW and verdict.reason:
-                self._tally.hold(
-                    Declined(transfer.path_at(batch, position), self._local.card.device, verdict.reason)
-                )
+                self._tally.hold(Declined(path, self._local.card.device, verdict.reason))
 
     def _having(self, found: Difference) -> AsyncGenerator[Batch]:
         return transfer.read(self._desk, found.have, found.have_spans, self._accord.theirs)
@@ -324,11 +323,12 @@ class Session:
             await self._desk.apply(covering, self._peer.device)
 
     def _note_refused(self, batch: Batch, refused: Iterable[tuple[int, Verdict]], *, by: DeviceId) -> None:
+        paths = transfer.paths_of(batch)
         for position, verdict in refused:
             if verdict.reason == NOT_CARRIED:
                 self._left_out = True
             else:
-                self._tally.decline(Declined(transfer.path_at(batch, position), by, verdict.reason))
+                self._tally.decline(Declined(shown(paths[position]), by, shown(verdict.reason)))
 
     async def _count(self, source: AsyncGenerator[Batch]) -> dict[str, int]:
         """Items by path."""
@@ -391,11 +391,11 @@ def _state(heads: Heads) -> tuple[bytes, bytes]:
 
 def covering_versions(batch: Batch, receipt: Receipt) -> list[Group]:
     """The versions that a receipt sends back for superseded ones; raises `MalformedMessage`."""
-    count = sum(len(group.bodies) for group in batch.groups)
-    if not all(0 <= position < count for position in receipt.exceptions):
+    paths = transfer.paths_of(batch)
+    if not all(0 <= position < len(paths) for position in receipt.exceptions):
         raise MalformedMessage("a receipt speaks of items that were not offered")
     return [
-        Group(transfer.path_at(batch, position), [verdict.covering])
+        Group(paths[position], [verdict.covering])
         for position, verdict in receipt.exceptions.items()
         if verdict.outcome is Outcome.SUPERSEDED and verdict.covering is not None
     ]

@@ -85,18 +85,14 @@ async def _pages_by_id(desk: Desk, ids: Sequence[bytes]) -> AsyncIterator[list[I
 
 def note_named(accord: Accord, selection: Selection, batch: Batch, verdicts: Sequence[Verdict]) -> None:
     """The peer gave what is not carried here, and so has named it itself."""
-    for position, verdict in enumerate(verdicts):
+    for path, verdict in zip(paths_of(batch), verdicts, strict=True):
         if verdict.reason == NOT_CARRIED:
-            accord.named(selection, path_at(batch, position))
+            accord.named(selection, path)
 
 
-def path_at(batch: Batch, position: int) -> str:
-    """The path of the body at a position of the batch."""
-    for group in batch.groups:
-        if position < len(group.bodies):
-            return group.path
-        position -= len(group.bodies)
-    raise IndexError(position)
+def paths_of(batch: Batch) -> list[str]:
+    """The path of each body, by its position in the batch."""
+    return [group.path for group in batch.groups for _ in group.bodies]
 
 
 async def merged(batches: AsyncGenerator[Batch]) -> AsyncGenerator[Batch]:

@@ -42,28 +42,34 @@ SILENCE_SECONDS = 90.0
 """A change stream silent for so long is broken."""
 
 
+_Word = Annotated[str, msgspec.Meta(max_length=256)]
+_Pattern = Annotated[str, msgspec.Meta(max_length=1024)]
+_Eight = Annotated[bytes, msgspec.Meta(max_length=8)]
+"""What is kept of a peer is bounded where it is read: names, and nonces that go to disk."""
+
+
 class Hello(msgspec.Struct, frozen=True, array_like=True):
     """Who a device is and the state of its set; a whole no-change exchange is this one message."""
 
-    device: str
-    name: str
+    device: _Word
+    name: _Word
     protocol_min: int
     protocol_max: int
-    capabilities: list[str]
+    capabilities: Annotated[list[_Word], msgspec.Meta(max_length=256)]
     clock: int  # wall clock, µs since 1970
     head: Head
-    instance: bytes  # 8 bytes, new at each installation of the state directory: finds clones
-    roster: bytes  # 8-byte digest of the roster; differing digests are exchanged first
+    instance: _Eight  # new at each installation of the state directory: finds clones
+    roster: _Eight  # digest of the roster; differing digests are exchanged first
     highest_dot: int  # the highest version number of the *caller* known here (SEMANTICS §2.8)
     # Rules for the paths that are no members here (SEMANTICS §1.4).
-    excluded: Annotated[list[str], msgspec.Meta(max_length=MAX_EXCLUDED)] = []
+    excluded: Annotated[list[_Pattern], msgspec.Meta(max_length=MAX_EXCLUDED)] = []
 
 
 class Terms(msgspec.Struct, frozen=True, array_like=True):
     """What a caller says of itself with its request for a hello; a caller without any leaves it out."""
 
-    excluded: Annotated[list[str], msgspec.Meta(max_length=MAX_EXCLUDED)] = []
-    capabilities: Annotated[list[str], msgspec.Meta(max_length=64)] = []
+    excluded: Annotated[list[_Pattern], msgspec.Meta(max_length=MAX_EXCLUDED)] = []
+    capabilities: Annotated[list[_Word], msgspec.Meta(max_length=64)] = []
 
 
 NO_TERMS = Terms()

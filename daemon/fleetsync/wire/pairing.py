@@ -87,9 +87,9 @@ class Offering:
 
     async def greet(self, connection: socket) -> None:
         """Hold the conversation with whoever has connected; closes the connection."""
-        remote = connection.getpeername()[0]
         stream = await SocketStream.from_socket(connection)
         try:
+            remote = connection.getpeername()[0]
             with anyio.move_on_after(self._limits.conversation):
                 secured = await TLSStream.wrap(
                     stream, server_side=True, ssl_context=self._context, standard_compatible=False

@@ -28,6 +28,8 @@ from fleetsync.errors import (
 )
 from fleetsync.wire.messages import Refusal
 
+MAX_SHOWN = 500
+
 STATUSES: dict[type[FleetsyncError], int] = {
     MalformedMessage: 400,
     NotTrusted: 403,
@@ -64,7 +66,15 @@ def status_of(error: FleetsyncError) -> int:
     return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
 
 
+def shown(text: str) -> str:
+    """What another device says, as it may be shown and logged: at most 500 characters, none that acts on a
+    terminal.
+    """
+    text = text[:MAX_SHOWN]
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
+
+
 def error_of(refusal: Refusal, name: str) -> PeerError:
     """The error to raise here for what the peer called `name` refused."""
-    text = f"{name} answers: {refusal.message[:500]}"
+    text = f"{name} answers: {shown(refusal.message)}"
     return _KNOWN.get(refusal.code, PeerInTrouble)(text)
