@@ -77,6 +77,25 @@ def test_required_signatures_are_a_rule_that_may_change(fleet: Fleet) -> None:
     all_equal(desk, travel)
 
 
+def test_a_memory_of_approvals_stays_where_it_is(fleet: Fleet) -> None:
+    """Also when the channel was there before its marker, and the other device has it too: both go on,
+    converged, and say what stays.
+    """
+    desk, travel = channel(fleet)
+    desk.append([event(0, '{"text":"before"}')], EVENTS)
+    until(partial(travel.mentions, b'"before"', EVENTS), "an ordinary channel")
+    desk.write("agents/qa/hitl-channel", CHANNEL.encode())
+    desk.append([event(1, '{"hitl_id":"h","allow":true}', kind="hitl-response")], EVENTS)
+    until(lambda: f"channels/{CHANNEL}" in desk.status()["kept_here"], "it is told")
+    travel.append([event(2, '{"text":"from elsewhere"}')], EVENTS)
+    travel.write("channels/c2/channel.yaml", manifest())
+    travel.append([event(0, '{"text":"another"}')], "channels/c2/events.jsonl")
+    until(partial(desk.mentions, b'"another"', "channels/c2/events.jsonl"), "other channels go on")
+    assert desk.ask("sync", "--wait", "20")["peers"][0]["outcome"] == "converged"
+    assert b"hitl_id" not in travel.read(EVENTS)
+    assert b"elsewhere" not in desk.read(EVENTS)
+
+
 def stub(fleet: Fleet, body: str) -> Path:
     """A `mur` that notes its calls and then does what `body` says."""
     path, calls = fleet.root / "mur-stub", fleet.root / "calls"

@@ -28,6 +28,10 @@ class Hints:
             self._posted = True
         self._loop.call_soon_threadsafe(self._deliver)
 
+    def everything(self) -> None:
+        """The same as `post(None)`."""
+        self.post(None)
+
     def _deliver(self) -> None:
         with self._lock:
             paths = None if self._everything else frozenset(self._waiting)

@@ -35,6 +35,7 @@ from fleetsync.records.addresses import Address, parse_address
 from fleetsync.records.names import DeviceId, ReplicaPath, require_name
 from fleetsync.replica.replica import Replica
 from fleetsync.replica.watcher import Watcher
+from fleetsync.selection import Selection
 from fleetsync.stores.recorder import RunRecorder, marking, purging, wall_micros
 from fleetsync.stores.scribe import Scribe
 from fleetsync.sync import status as documents
@@ -88,6 +89,7 @@ class House:
         self._chronicle = _chronicle(settings, identity.device)
         self._watcher: Watcher | None = None
         self._reindex = Reindex(settings.home, lambda: self.settings.config.channels)
+        self._chosen_anew = anyio.Event()
         self._listener = Listener(application(self._for_peer, shown=self._shown), identity, met=self._met)
 
     # --- running ------------------------------------------------------------------------------------
@@ -109,16 +111,19 @@ class House:
             watch=lambda tell: wake.watch(tell, hint=address_hints.wait),
         )
         await self._set_rules()
+        self._replica.keeps_others = Hints(lambda _: self._chosen_anew.set()).everything
         self._replica.wrote = self._reindex.note
         watcher = self._watcher = Watcher(self.settings.home, Hints(self._engine.touched).post)
         try:
             async with anyio.create_task_group() as tasks:
                 await anyio.to_thread.run_sync(watcher.start)
+                await self._select()
                 await self._engine.sweep()
                 await tasks.start(self._engine.run)
                 await self._trust_changed()
                 tasks.start_soon(self._tend, watcher)
                 tasks.start_soon(self._reindex.run)
+                tasks.start_soon(self._choose_again)
                 task_status.started()
         finally:
             address_hints.close()
@@ -151,6 +156,21 @@ class House:
             meet=self._fleet.note_instance,
             tempo=Tempo(sync.push, sync.sweep, sync.exchange, sync.stale),
         )
+
+    def _selection(self) -> Selection:
+        """What this device carries: what a person chose, less what stays here by its nature."""
+        return self.settings.config.sync.selection().without(self._replica.kept_here)
+
+    async def _select(self) -> None:
+        if self._selection() != self._local.selection:
+            await self._engine.select(self._selection())
+
+    async def _choose_again(self) -> None:
+        """Peers hear of it when a channel becomes an agent's memory of approvals, or is one no more."""
+        while True:
+            await self._chosen_anew.wait()
+            self._chosen_anew = anyio.Event()
+            await self._select()
 
     async def _set_rules(self) -> None:
         """By what the replica judges signed lines: whose keys belong here, and whether all must be signed."""
@@ -354,6 +374,7 @@ class House:
         self.settings = settings
         logs.configure(settings.config.log, os.environ)
         await self._set_rules()
+        await self._select()
         self._roster.name = self._name()
         self._local.card = Card(self.device, self._name(), self._fleet.instance)
 
