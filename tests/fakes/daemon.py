@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetsync import __version__
+from fleetsync.devices.notes import Direction
 from fleetsync.errors import NotFound, SafetyStop, UserError
 from fleetsync.records.names import DeviceId, ReplicaPath
 from fleetsync.web.address import SOCKET_NAME
@@ -80,6 +81,7 @@ class FakeDaemon:
         self.known = [peer_document(OFFICE, "office"), peer_document(TRAVEL, "travel")]
         self.home_state = "ok"
         self.alerts: list[Document] = []
+        self.selection: Document = {"datasets": ["*"], "include": ["**"], "exclude": [], "private": []}
         self.outcomes: list[Document] = [exchange_document(OFFICE)]
         self.progress: list[Document] = []
         move = [{"path": "skills/deploy/events.jsonl", "items": 4}]
@@ -94,6 +96,7 @@ class FakeDaemon:
         return {
             "device": {"id": "d" * 52, "name": "here", "version": __version__, "listen": "127.0.0.1:8473"},
             "home": {"path": "/h", "items": 3, "fingerprint": "ab" * 16, "state": self.home_state},
+            "selection": self.selection,
             "peers": self.known,
             "parked": 0,
             "held": 0,
@@ -131,6 +134,10 @@ class FakeDaemon:
     async def rename(self, peer: str, name: str) -> Document:
         """Remembered."""
         return self._change(peer, name=name)
+
+    async def direct(self, peer: str, direction: Direction) -> Document:
+        """Remembered."""
+        return self._change(peer, direction=str(direction))
 
     async def remove(self, peer: str) -> Document:
         """The peer is gone."""

@@ -27,7 +27,7 @@ from fleetsync.audit import open_store
 from fleetsync.config import Settings
 from fleetsync.devices import notary
 from fleetsync.devices.identity import Identity
-from fleetsync.devices.notes import PeerNote
+from fleetsync.devices.notes import Direction, PeerNote
 from fleetsync.devices.trust import Fleet
 from fleetsync.errors import BrokenConfig, NotFound, NotTrusted, UserError
 from fleetsync.ports import Alert, Storage
@@ -66,6 +66,8 @@ NOTES_SECONDS = 600.0
 """How often notes about peers are written, and at the end: an idle laptop's disk may sleep."""
 Reload = Callable[[], Settings]
 """Reads the settings again; raises `BrokenConfig`."""
+SELECTED_BY = ("datasets", "include", "exclude", "private")
+"""The keys of `[sync]` that say what this device carries."""
 RETRY_SECONDS = 0.5
 """Between two tries of `sync --wait`."""
 DAY = 86_400_000_000  # µs
@@ -88,6 +90,7 @@ class House:
         self._scribe = Scribe(lambda: open_store(settings))
         self._chronicle = _chronicle(settings, identity.device)
         self._watcher: Watcher | None = None
+        self._broken: tuple[str, str] | None = None  # what is wrong with the file now, and what to do
         self._reindex = Reindex(settings.home, lambda: self.settings.config.channels)
         self._chosen_anew = anyio.Event()
         self._listener = Listener(application(self._for_peer, shown=self._shown), identity, met=self._met)
@@ -155,6 +158,7 @@ class House:
             random=random.random,
             meet=self._fleet.note_instance,
             tempo=Tempo(sync.push, sync.sweep, sync.exchange, sync.stale),
+            selection=sync.selection(),
         )
 
     def _selection(self) -> Selection:
@@ -265,6 +269,11 @@ class House:
         addresses = {peer.device: self._addresses(peer.device) for peer in view.peers}
         me = Device(self.device, self._name(), __version__, self.listen, str(self.settings.home))
         document = documents.status_document(me, view, addresses, time.time())
+        sync = self.settings.config.sync
+        document["selection"] = {name: list(getattr(sync, name)) for name in SELECTED_BY}
+        if self._broken is not None:
+            alert = Alert("broken-config", "The last good settings are in force.", *self._broken)
+            document["alerts"].append(msgspec.to_builtins(alert))
         if self._watcher is not None and self._watcher.trouble:
             alert = Alert("not-watched", "Changes are found late.", self._watcher.trouble, "fleetsync doctor")
             document["alerts"].append(msgspec.to_builtins(alert))
@@ -296,6 +305,13 @@ class House:
         device = self._fleet.find(peer).device
         note = await anyio.to_thread.run_sync(self._fleet.rename, device, name)
         await self._engine.rename(device, note.title)
+        return await self._peer_document(device)
+
+    async def direct(self, peer: str, direction: Direction) -> Document:
+        """See `Daemon.direct`."""
+        device = self._fleet.find(peer).device
+        await anyio.to_thread.run_sync(self._fleet.direct, device, direction)
+        await self._engine.redirect(device, direction)
         return await self._peer_document(device)
 
     async def remove(self, peer: str) -> Document:
@@ -368,7 +384,12 @@ class House:
 
     async def reload(self) -> None:
         """See `Daemon.reload`. What cannot change while running is said in the log."""
-        settings = await anyio.to_thread.run_sync(self._reload)
+        try:
+            settings = await anyio.to_thread.run_sync(self._reload)
+        except BrokenConfig as error:
+            self._broken = error.message, error.next
+            raise
+        self._broken = None
         if settings.config.device.listen != self.settings.config.device.listen:
             logger.warning("[device] listen changes with the next start")
         self.settings = settings
@@ -377,6 +398,9 @@ class House:
         await self._select()
         self._roster.name = self._name()
         self._local.card = Card(self.device, self._name(), self._fleet.instance)
+        selection = settings.config.sync.selection()
+        if selection != self._local.selection:
+            await self._engine.select(selection)
 
     async def reload_quietly(self) -> None:
         """As `reload`; a broken file is logged and the last good settings stay."""

@@ -53,7 +53,8 @@ def serve(settings: Settings, reload: Reload) -> None:
         references = References(os.environ, in_keychain, time.monotonic)
         around = Surroundings(lambda: time.time_ns() // 1000, os.urandom, notary.check, references.resolves)
         skew = int(settings.config.clock.max_skew * 1e6)
-        replica = Replica(settings.home, settings.state_dir, identity.device, around, skew)
+        chosen = settings.config.sync.selection()
+        replica = Replica(settings.home, settings.state_dir, identity.device, around, skew, chosen)
         _spare_collector()
         try:
             anyio.run(_run, lambda: House(settings, reload, identity, fleet, replica), control)

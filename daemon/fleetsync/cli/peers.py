@@ -9,6 +9,13 @@ import click
 from fleetsync.cli.command import Group, pass_session
 from fleetsync.cli.session import Session
 
+WAYS = {
+    "both": "items travel both ways",
+    "receive": "only receives from it",
+    "send": "only sends to it",
+}
+"""Direction → what becomes of it, seen from this device."""
+
 
 @click.group(
     cls=Group,
@@ -57,6 +64,18 @@ def rename(session: Session, peer: str, name: str) -> None:
     _change(session, peer, "rename", f"now called {name}", name=name)
 
 
+@peers.command(example="fleetsync peers direction office receive")
+@click.argument("peer")
+@click.argument("direction", type=click.Choice(list(WAYS)))
+@pass_session
+def direction(session: Session, peer: str, direction: str) -> None:
+    """Let items travel both ways, or only receive from PEER, or only send to it.
+
+    With receive PEER gets nothing of this device; with send this device takes nothing of PEER.
+    """
+    _change(session, peer, "direction", WAYS[direction], direction=direction)
+
+
 @peers.command(example="fleetsync peers remove office")
 @click.argument("peer")
 @pass_session
@@ -81,7 +100,7 @@ def show(session: Session) -> None:
         output.say("no peers yet: run `fleetsync pair` here, then the command it prints on the other device")
 
 
-HEADS = ("NAME", "ID", "STATE", "SYNC", "LAG", "ITEMS HERE", "THERE", "ERROR")
+HEADS = ("NAME", "ID", "STATE", "DIRECTION", "SYNC", "LAG", "ITEMS HERE", "THERE", "ERROR")
 
 
 def row(peer: dict[str, Any]) -> tuple[object, ...]:
@@ -93,6 +112,7 @@ def row(peer: dict[str, Any]) -> tuple[object, ...]:
         peer["name"],
         output.short_id(peer["id"]),
         peer["state"],
+        peer["direction"],
         "stale" if peer["stale"] else "converged" if peer["converged"] else "not yet",
         lag,
         peer["items_local"],

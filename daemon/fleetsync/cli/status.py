@@ -39,6 +39,16 @@ def verdict(document: dict[str, Any]) -> int:
     return exits.DONE
 
 
+def left_out(selection: dict[str, list[str]]) -> list[str]:
+    """What of home this device does not carry, in words; nothing where it carries everything."""
+    said = [
+        f"{name}: {', '.join(globs)}"
+        for name, globs in selection.items()
+        if globs and globs not in (["*"], ["**"])
+    ]
+    return [f"carries a part of home: {'; '.join(said)}"] if said else []
+
+
 def _screen(document: dict[str, Any]) -> None:
     from fleetsync.cli import output
     from fleetsync.cli.peers import HEADS, row
@@ -46,6 +56,8 @@ def _screen(document: dict[str, Any]) -> None:
     device, home = document["device"], document["home"]
     output.say(f"{output.clean(device['name'])}  {output.short_id(device['id'])}  {device['listen']}")
     output.say(f"{home['path']}  {home['items']} items  {output.coloured(home['state'])}")
+    for line in left_out(document["selection"]):
+        output.say(output.clean(line))
     output.say()
     if document["peers"]:
         output.table(HEADS, [row(peer) for peer in document["peers"]])

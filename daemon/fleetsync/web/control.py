@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from fleetsync.devices.notes import Direction
 from fleetsync.errors import FleetsyncError, LocalError, NotFound, PeerError, SafetyStop, UserError
 from fleetsync.records.names import parse_path
 from fleetsync.web.daemon import Daemon, Document, Paired
@@ -56,6 +57,13 @@ class Rename(Order, frozen=True):
 
     peer: str
     name: str
+
+
+class DirectionOrder(Order, frozen=True):
+    """The body of `POST /peers/direction`."""
+
+    peer: str
+    direction: Direction
 
 
 class SkillOrder(Order, frozen=True):
@@ -101,6 +109,7 @@ def control_app(daemon: Daemon) -> Starlette:
         ("POST", "/peers/pause", api.pause),
         ("POST", "/peers/resume", api.resume),
         ("POST", "/peers/rename", api.rename),
+        ("POST", "/peers/direction", api.direct),
         ("POST", "/peers/remove", api.remove),
         ("POST", "/adopt", api.adopt),
         ("POST", "/sync", api.sync),
@@ -139,6 +148,10 @@ class _Api:
     async def rename(self, request: Request) -> Response:
         order = await _body(request, Rename)
         return _answer({"peer": await self._daemon.rename(order.peer, order.name)})
+
+    async def direct(self, request: Request) -> Response:
+        order = await _body(request, DirectionOrder)
+        return _answer({"peer": await self._daemon.direct(order.peer, order.direction)})
 
     async def remove(self, request: Request) -> Response:
         return _answer({"peer": await self._daemon.remove((await _body(request, PeerOrder)).peer)})

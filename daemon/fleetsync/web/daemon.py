@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from fleetsync.devices.notes import Direction
 from fleetsync.records.names import ReplicaPath
 
 Document = dict[str, Any]
@@ -48,6 +49,11 @@ class Daemon(Protocol):
 
     async def rename(self, peer: str, name: str) -> Document:
         """Call that peer so on this device."""
+
+    async def direct(self, peer: str, direction: Direction) -> Document:
+        """Let items travel both ways, or only receive them from that peer, or only send them to it;
+        survives a restart, counts at once. Idempotent.
+        """
 
     async def remove(self, peer: str) -> Document:
         """Distrust that device, drop its connections and tell the fleet; its document as it was."""

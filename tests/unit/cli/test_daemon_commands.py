@@ -42,6 +42,7 @@ def test_status_is_the_daemons_document(person: Person, daemon: FakeDaemon) -> N
     assert set(said.document) == {
         "device",
         "home",
+        "selection",
         "peers",
         "parked",
         "held",
@@ -81,6 +82,15 @@ def test_status_is_5_when_a_safety_rule_has_stopped_home(person: Person, daemon:
     assert said.code == 5
     assert "9 skills gone" in said.out
     assert "fleetsync guard" in said.out
+
+
+def test_status_shows_what_is_left_out(person: Person, daemon: FakeDaemon) -> None:
+    """Whoever has left something out sees it at once; whoever has not sees no word of it."""
+    assert "carries" not in person.types("status").out
+    daemon.selection |= {"exclude": ["experience"], "private": ["diary", "tax-*"]}
+    said = person.types("status")
+    assert "carries a part of home: exclude: experience; private: diary, tax-*" in said.out
+    assert person.types("status", "--json").document["selection"]["private"] == ["diary", "tax-*"]
 
 
 # --- peers -----------------------------------------------------------------------------------------
@@ -131,6 +141,16 @@ def test_renaming_resuming_and_removing_show_the_peer(person: Person, daemon: Fa
     assert person.types("peers", "remove", "train", "--json").document["peer"]["name"] == "train"
     assert [peer["id"] for peer in daemon.known] == [OFFICE]
     assert daemon.orders[-1] == ("remove", TRAVEL)
+
+
+@pytest.mark.parametrize("way", ["both", "receive", "send"])
+def test_a_direction_is_chosen_and_shown(way: str, person: Person, daemon: FakeDaemon) -> None:
+    """The peer is shown as it is then, and the list says it too."""
+    said = person.types("peers", "direction", "office", way, "--json")
+    assert (said.code, said.document["peer"]["direction"]) == (0, way)
+    assert daemon.orders == [(way, OFFICE)]
+    assert way in person.types("peers").out
+    assert person.types("peers", "direction", "office", "sideways").code == 2
 
 
 # --- sync ------------------------------------------------------------------------------------------
