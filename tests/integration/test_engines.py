@@ -10,7 +10,7 @@ import pytest
 
 from fleetsync.errors import ClonedDevice, HomeMissing, NotFound, NotTrusted, Paused, StorageFailed
 from fleetsync.ports import Head
-from fleetsync.sync import changes
+from fleetsync.sync import changes, push
 from fleetsync.sync.exchange import Ending
 from fleetsync.sync.link import CALM_SECONDS, DOUBT_SECONDS, PeerSettings
 from fleetsync.sync.schedule import Due
@@ -148,6 +148,23 @@ async def test_a_difference_that_is_under_way_is_left_alone():
         await eventually(lambda: link.outbox.unchanged_for() > CALM_SECONDS + 2 * DOUBT_SECONDS)
         await link._match(other, first=False)
         await eventually(lambda: len(world.exchanges) > before)
+
+
+async def test_much_on_both_sides_at_once_does_not_wait_for_the_next_heartbeat(monkeypatch):
+    """Both leave what they have to an exchange and tell it while the other is busy: nobody is converged, and
+    as soon as both are calm there is an exchange.
+    """
+    monkeypatch.setattr(push, "FAR_BEHIND", 20)
+    world = World("ab")
+    async with world.running():
+        await eventually(world.connected)
+        await eventually(lambda: all(view.converged for view in world.views()))
+        for turn in range(3):
+            lines = [event(turn * 200 + number) for number in range(200)]
+            world.write("a", DEPLOY, lines[:100])
+            world.write("b", DEPLOY, lines[100:])
+            await eventually(partial(world.equal, DEPLOY, 200 * (turn + 1)), seconds=8)
+        await eventually(lambda: all(view.converged for view in world.views()))
 
 
 async def test_a_heartbeat_that_does_not_match_is_followed_up():

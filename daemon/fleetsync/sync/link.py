@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio
 
@@ -48,6 +48,8 @@ DOUBT_SECONDS = 0.25
 """How long a heartbeat that does not match may take to come true by itself."""
 CALM_SECONDS = 0.75
 """Since the last change here: before that, what differs may still be under way."""
+RESTED_SECONDS = 2.0
+"""Since the last change here: by then a peer that has changed too has told how it stands."""
 STEADY_SECONDS = 30.0
 """A visit that lasted so long was a success: the next try comes soon."""
 
@@ -95,6 +97,7 @@ class Link:
         self._resting: anyio.CancelScope | None = None
         self._in_a_hurry = False
         self._doubted = anyio.Event()
+        self._uneasy = anyio.Event()
         self._following = False
         self._error: FleetsyncError | None = None
         self._called, self._caller = b"", b""  # the instance that answers, and the one that calls
@@ -282,7 +285,7 @@ class Link:
         await self._exchange_or_fail()
         failures: list[Exception] = []
         async with anyio.create_task_group() as tasks:
-            for work in (self._follow, self._push, self._settle_doubts):
+            for work in (self._follow, self._push, self._wait_for_calm, self._settle_doubts):
                 tasks.start_soon(_until_it_fails, work, tasks.cancel_scope, failures)
         raise failures[0]
 
@@ -325,7 +328,7 @@ class Link:
             page = None if self.outbox.streaming else await self.outbox.take()
             if page is not None and page.skipped:
                 await self._exchange_or_fail()
-                self.outbox.sent(page)
+                self.outbox.sent(replace(page, skipped=False))
             elif page is not None and page.groups:
                 await self._offer(Batch(page.groups))
                 self.outbox.sent(page)
@@ -346,13 +349,24 @@ class Link:
         heads = Heads(await self.common_head(), head)
         if heads.equal:
             self._prove(heads)
-        elif first or self._is_calm():
+        elif first or self._is_calm(CALM_SECONDS):
             self._doubted.set()
+        else:
+            self._uneasy.set()
 
-    def _is_calm(self) -> bool:
-        """Whether nothing is under way that would explain a difference."""
-        unsent = self.outbox.age() > 0
-        return not unsent and not self.rival.is_active() and self.outbox.unchanged_for() > CALM_SECONDS
+    def _is_calm(self, seconds: float) -> bool:
+        """Whether nothing is under way, or has been for so long, that would explain a difference."""
+        sending = self.outbox.age() > 0 and not self.outbox.left_to_exchange
+        return not sending and not self.rival.is_active() and self.outbox.unchanged_for() > seconds
+
+    async def _wait_for_calm(self) -> None:
+        """A difference that could not be judged when it was told: the next heartbeat may be far."""
+        while True:
+            self._uneasy = anyio.Event()
+            await self._uneasy.wait()
+            while not self._is_calm(RESTED_SECONDS):
+                await anyio.sleep(DOUBT_SECONDS)
+            self._doubted.set()
 
     async def _settle_doubts(self) -> None:
         while True:

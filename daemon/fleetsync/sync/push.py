@@ -70,6 +70,7 @@ class Outbox:
         self._last_change = float("-inf")
         self._waiting_since: float | None = None
         self._unproven_since: float | None = None  # the oldest that was only streamed
+        self._left: int | None = None  # up to this arrival there is something that only an exchange will send
         self._echoes: deque[tuple[int, int]] = deque(maxlen=ECHOES)
         self._streams = 0
         self._streaming = False
@@ -79,6 +80,11 @@ class Outbox:
     def age(self) -> float:
         """Seconds for which the oldest unsent member has been waiting; 0 if none is."""
         return 0.0 if self._waiting_since is None else self._monotonic() - self._waiting_since
+
+    @property
+    def left_to_exchange(self) -> bool:
+        """Whether something unsent was skipped, and waits for an exchange."""
+        return self._left is not None
 
     def unchanged_for(self) -> float:
         """Seconds since the set last changed while this outbox was there to see it."""
@@ -98,20 +104,28 @@ class Outbox:
         return await self._desk.call(self._read)
 
     def sent(self, page: Page) -> None:
-        """Move past a page."""
+        """Move past a page; what it skipped stays unsent until an exchange has dealt with it."""
         self._epoch = page.head.epoch
         self._cursor = page.upto
         if page.groups and self._streaming and self._unproven_since is None:
             self._unproven_since = self._waiting_since or self._monotonic()
-        if page.upto >= self._latest:
+        if page.skipped and self._waiting_since is not None:
+            self._left = page.upto
+        self._note_sent()
+
+    def _note_sent(self) -> None:
+        if self._left is None and self._cursor is not None and self._cursor >= self._latest:
             self._waiting_since = None
 
     def advance(self, head: Head) -> None:
         """An exchange has dealt with all that this device held at `head`."""
         if self._cursor is None or self._epoch != head.epoch or self._cursor <= head.arrival:
             self._unproven_since = None
+        if self._left is not None and (self._epoch != head.epoch or self._left <= head.arrival):
+            self._left = None
         if self._cursor is None or self._epoch != head.epoch or self._cursor < head.arrival:
             self.sent(Page([], head.arrival, head))
+        self._note_sent()
 
     def rewind(self) -> None:
         """Forget what was sent: some of it may have been lost on the way."""

@@ -51,6 +51,20 @@ async def test_new_members_are_sent_once(laptop):
     assert (await outbox.take()).groups == []
 
 
+async def test_what_was_skipped_is_unsent_until_an_exchange_has_dealt_with_it(laptop, monkeypatch):
+    """Too much for a stream is left to an exchange; until then nobody says that nothing is waiting."""
+    monkeypatch.setattr(push, "FAR_BEHIND", 3)
+    outbox = await begun(laptop)
+    await laptop.take_in(DEPLOY, [event(number) for number in range(10)])
+    page = await outbox.take()
+    assert page.skipped
+    outbox.sent(page)
+    laptop.time.elapsed += 7
+    assert (outbox.age(), outbox.left_to_exchange) == (7, True)
+    outbox.advance(await laptop.local.desk.head())
+    assert (outbox.age(), outbox.left_to_exchange) == (0, False)
+
+
 async def test_what_a_broken_stream_carried_waits_until_it_is_proven(laptop):
     """The peer may have failed to write it: nobody calls that converged."""
     outbox = await begun(laptop)
