@@ -364,7 +364,7 @@ class Link:
         while True:
             self._uneasy = anyio.Event()
             await self._uneasy.wait()
-            while not self._is_calm(RESTED_SECONDS):
+            while not self._is_calm(RESTED_SECONDS):  # noqa: ASYNC110 - nothing announces that nothing happens
                 await anyio.sleep(DOUBT_SECONDS)
             self._doubted.set()
 
