@@ -68,10 +68,6 @@ class Numbering:
     given: Callable[[bytes, int], bytes]  # a line as it is written here
 
 
-def _whole_file(file: bytes) -> bytes:
-    return file
-
-
 @dataclass(frozen=True)
 class Parts:
     """A file that holds many registers: the last component of their paths names a part of that file."""
@@ -123,10 +119,12 @@ class Dataset:
     """Register: no file of home, but what the device that its path names says of itself."""
     check: Callable[[bytes], object] = lambda value: None
     """Register: raises `MalformedRecord` for a value that no correct peer accepts."""
-    value_of: Callable[[bytes], bytes] = _whole_file
+    value_of: Callable[[bytes], bytes] = lambda file: file
     """Register: what of the file travels; raises `MalformedRecord` for a file that does not sync."""
     file_of: Callable[[bytes | None, bytes], bytes] = lambda _file, value: value
     """Register: the file with this value, from the one that stands there (None: there is none)."""
+    rewritten: bool = False
+    """Register: mur writes the whole file anew, without a lock, from what it had read before."""
     parts: Parts | None = None
     """Register: how the file named by all but the last component of the path is taken apart; None where
     the path names the file itself.
@@ -162,11 +160,6 @@ class Dataset:
         """Compile the patterns: `<skill>` stands for a legal skill name, and so on."""
         object.__setattr__(self, "regex", _compiled(self.pattern))
         object.__setattr__(self, "file_regex", _compiled(self.file_pattern))
-
-    @property
-    def is_whole(self) -> bool:
-        """Register: whether a value is all that its file holds."""
-        return self.parts is None and self.value_of is _whole_file
 
     @property
     def file_pattern(self) -> str:
@@ -283,6 +276,7 @@ DATASETS: tuple[Dataset, ...] = (
         "channels/<channel>/channel.yaml",
         Kind.REGISTER,
         updated_at=manifests.updated_at,
+        rewritten=True,
         digest=_channel_digest,
         merged=_with_all_participants,
         newer=channel_manifests.newer_version,
@@ -294,6 +288,7 @@ DATASETS: tuple[Dataset, ...] = (
         check=profiles.check_value,
         value_of=profiles.travelling,
         file_of=_profile_file,
+        rewritten=True,
         digest=_profile_digest,
     ),
     Dataset("agent-prompt", "agents/<agent>/sys_prompt.md", Kind.REGISTER),
@@ -301,6 +296,7 @@ DATASETS: tuple[Dataset, ...] = (
         "model",
         "models.yaml/<part>",
         Kind.REGISTER,
+        rewritten=True,
         parts=Parts(models.entries, models.left_out, _models_with, model_entries.check_entry),
         digest=_model_digest,
         problem=_model_problem,

@@ -27,6 +27,35 @@ LOG = "skills/deploy/events.jsonl"
 YAML = "skills/deploy/skill.yaml"
 
 
+MODELS = "models.yaml"
+OLD_ENTRY = b"provider: p\nmodel: old\n"
+MODELS_MINE = b"""\
+# mine
+models:
+  claude:
+    provider: anthropic  # by key
+    model: claude
+  old:
+    provider: p
+    model: old
+  other: {provider: q}
+roles:
+  router: claude  # not for others
+"""
+MODELS_AFTER = b"""\
+# mine
+models:
+  claude:
+    provider: anthropic
+    model: newer
+  gpt:4:
+    provider: p
+  other: {provider: q}
+roles:
+  router: claude  # not for others
+"""
+
+
 def line(second: int, device: str, outcome: str = "success") -> bytes:
     """An execution event as mur writes it."""
     ts = f"2026-06-01T00:{second // 60:02}:{second % 60:02}Z"
@@ -107,6 +136,23 @@ def apply_signed(replica: Replica) -> None:
     accepted(replica, [Group(f"devices/{PEER}/agent-keys", [version_of(KEYS, 2, {}, NOW - 10)])])
 
 
+def make_models(folder: Path) -> None:
+    """A `models.yaml` as a person keeps it."""
+    (folder / "home").mkdir()
+    (folder / "home" / MODELS).write_bytes(MODELS_MINE)
+
+
+def apply_models(replica: Replica) -> None:
+    """A peer has changed one entry, made one and taken one away, in knowledge of what stands here."""
+    known: dict[str, int] = {ME: NOW + SKEW // 2}
+    stamp = Stamp(NOW + 3, NOW + 3, PEER, register.GONE_DIGEST)
+    gone = Version(Dot(PEER, NOW + SKEW), known, stamp, None, None, OLD_ENTRY)
+    changed = version_of(b"provider: anthropic\nmodel: newer\n", NOW + SKEW, known, NOW + 1)
+    made = version_of(b"provider: p\n", 1, {}, NOW + 2)
+    groups = {"claude": changed, "gpt%3A4": made, "old": register.encode(gone)}
+    accepted(replica, [Group(f"{MODELS}/{name}", [body]) for name, body in groups.items()])
+
+
 def accepted(replica: Replica, groups: list[Group]) -> None:
     """Apply as often as a peer would offer; nothing of it may be refused."""
     verdicts = replica.apply(groups, PEER)
@@ -185,6 +231,18 @@ def check_signed(folder: Path) -> None:
     assert (folder / "home" / CHANNEL).read_bytes() == CHANNEL_TEXT
 
 
+def check_models(folder: Path) -> None:
+    """Exactly these entries have changed, all else is as it was, and what went is in history."""
+    assert (folder / "home" / MODELS).read_bytes() == MODELS_AFTER
+    replica = opened(folder)
+    kept = [replica.history.value(entry.path, entry.version)[1] for entry in replica.history.entries(MODELS)]
+    groups = [item.path for page in replica.between(START, END) for item in page]
+    replica.close()
+    assert OLD_ENTRY in kept
+    assert b"provider: anthropic  # by key\nmodel: claude\n" in kept
+    assert sorted(groups) == [f"{MODELS}/{name}" for name in ("claude", "gpt%3A4", "old", "other")]
+
+
 @dataclass(frozen=True)
 class Scenario:
     """How it begins, what is done, and what must hold once it was done as often as needed."""
@@ -199,6 +257,7 @@ SCENARIOS = {
     "skill": Scenario(empty_home, apply_skill, check_skill),
     "manifest": Scenario(make_home, apply_manifest, check_manifest),
     "deletion": Scenario(make_home, apply_deletion, check_deletion),
+    "models": Scenario(make_models, apply_models, check_models),
     "parked": Scenario(empty_home, apply_parked_first, check_skill),
     "signed": Scenario(empty_home, apply_signed, check_signed),
 }

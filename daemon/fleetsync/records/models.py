@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from bisect import bisect, bisect_left
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from fleetsync.errors import MalformedRecord
@@ -55,13 +56,18 @@ def left_out(file: bytes) -> dict[str, str]:
     return {name: found for name, found in _survey(file) if isinstance(found, str)}
 
 
-def _survey(file: bytes) -> Iterator[tuple[str, bytes | str]]:
+@lru_cache(maxsize=4)
+def _survey(file: bytes) -> tuple[tuple[str, bytes | str], ...]:
+    """The same file is asked for again and again while entries are put in."""
     registry = _read(file)
-    for key, node in registry.members:
-        try:
-            yield key.text, registry.cut(key, node)
-        except MalformedRecord as error:
-            yield key.text, error.message
+    return tuple((key.text, _value_or_reason(registry, key, node)) for key, node in registry.members)
+
+
+def _value_or_reason(registry: _Registry, key: Scalar, node: Node) -> bytes | str:
+    try:
+        return registry.cut(key, node)
+    except MalformedRecord as error:
+        return error.message
 
 
 # --- the file -----------------------------------------------------------------------------------------

@@ -63,6 +63,7 @@ class Edits:
             change = change.and_then(found)
         if seen.row.parts is not None:
             self._sightings.read(seen.path, look, contents)
+            self._note_overtaken(seen.path, look)
         return change
 
     def _carried(self, values: Mapping[str, bytes]) -> list[tuple[str, bytes]]:
@@ -83,15 +84,17 @@ class Edits:
         return change
 
     def _overtaken(self, path: str, digest: bytes, look: Look) -> bool:
-        """Only where a program rewrites a whole file for the sake of another part of it."""
-        written = min(look.ctime_ns // 1000, self._clock.now())
-        return datasets.file_of(path) != path and self._sightings.is_overtaken(path, digest, written)
+        return self._sightings.is_overtaken(path, digest, self._written(look))
 
-    def note_overtaken(self, seen: Seen) -> None:
+    def _written(self, look: Look) -> int:
+        """When the file came to stand there, µs: nobody can set its ctime."""
+        return min(look.ctime_ns // 1000, self._clock.now())
+
+    def _note_overtaken(self, file: str, look: Look) -> None:
         """Registers are missing in the file because its writer had read it before they came: no deletion."""
-        inside = self._sightings.inside(seen.path)
-        for path in [path for path in self._sightings.of_file(seen.path) if path not in inside]:
-            if self._overtaken(path, GONE_DIGEST, seen.look):
+        inside = self._sightings.inside(file)
+        for path in [path for path in self._sightings.of_file(file) if path not in inside]:
+            if self._overtaken(path, GONE_DIGEST, look):
                 self._sightings.remember(path, GONE_DIGEST, None)
 
     def _mint_found(
@@ -101,7 +104,9 @@ class Edits:
         if not self._sightings.known(path):
             time = 0 if self._rebuilt else min(mtime, self._clock.now())
             return self._versions.mint_first(path, value, time)
-        known = [version for version in self._versions.ripe(path) if version is not unread]
+        missed = self._sightings.unread_by(path, self._written(look))
+        ripe = (version for version in self._versions.ripe(path) if version is not unread)
+        known = [version for version in ripe if version.dot not in missed]
         return self._versions.mint_edit(path, value, known, None if watched else mtime)
 
     def old_news(self, root: Folder, seen: Seen) -> list[str]:

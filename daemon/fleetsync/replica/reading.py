@@ -18,11 +18,6 @@ LIMIT = datasets.MAX_BODY - 65_536
 """The largest value, bytes: with its version's header it stays under the item limit."""
 
 
-def is_whole(path: str) -> bool:
-    """Whether a value is all that its file holds, so that nothing else of it can be lost."""
-    return datasets.require(path)[1].is_whole
-
-
 def values_of(path: str, raw: bytes) -> Mapping[str, bytes]:
     """What of the file at or around a path travels; one that cannot be taken apart is put aside as it is."""
     file = datasets.file_of(path)

@@ -9,9 +9,9 @@ Replacing a file (SEMANTICS §4.4), with what a crash after each step leaves:
     5  remember what stands there; drop the swap after 60 s, when the old bytes have been hashed again
 
 Whatever stood in the file at the instant of the exchange is kept whole. If it is not what we had read,
-somebody wrote at that moment. Where the value is the whole file, their bytes become a version of their
-own; where it is only a part, the rest is nobody's but theirs: their file is put back, read, and
-changed again. A writer that still held the old file open is caught by the second look 60 s later.
+somebody wrote at that moment: what they changed becomes a version of their own. A file that mur rewrites
+whole, from what it had read, is put back besides, and changed again: much of it may be nobody's but
+theirs. A writer that still held the old file open is caught by the second look 60 s later.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from fleetsync.replica.edits import Edits
 from fleetsync.replica.history import History, Why
 from fleetsync.replica.journal import Journal, Swap
 from fleetsync.replica.layout import Seen
-from fleetsync.replica.reading import LIMIT, digest_of, found_at, is_whole, read, read_file, values_of
+from fleetsync.replica.reading import LIMIT, digest_of, found_at, read, read_file, values_of
 from fleetsync.replica.sightings import Sightings
 from fleetsync.replica.swaps import Swaps, is_foreign, was_made
 from fleetsync.replica.versions import NOTHING, Change, Versions
@@ -50,14 +50,6 @@ class Target:
     """What spellings of the value have in common; `GONE_DIGEST` without one."""
 
 
-@dataclass(frozen=True)
-class Applied:
-    """What `apply` did: what it learnt about edits made at the same time, and whether it wrote."""
-
-    change: Change
-    wrote: bool
-
-
 class Registers:
     """All registers of one home; single-threaded."""
 
@@ -67,6 +59,8 @@ class Registers:
         self.versions = versions
         self.outlived: Callable[[str, Version], bool] = lambda _path, _gone: False
         """Whether a line that a deletion does not cover stands beside this register (SEMANTICS §3.3)."""
+        self.follow: Callable[[Change], None] = lambda _change: None
+        """Told at once of versions that were minted while files were being put in place."""
         self.sightings = Sightings(journal)
         self._journal = journal
         self._history = history
@@ -199,100 +193,127 @@ class Registers:
 
     # --- applying -----------------------------------------------------------------------------------
 
-    def apply(self, root: Folder, path: str) -> Applied:
-        """Bring the file to the value that counts; one that is gone is for deletion to take away.
+    def apply(self, root: Folder, path: str) -> bool:
+        """Bring the file to the value that counts; one that is gone is for deletion to take away. Returns
+        whether it has become another one.
 
         Raises `FileChanged` when another writer keeps getting in between; it is tried again later.
         Raises `MalformedRecord` for a file that cannot be taken apart: that is never replaced.
         """
-        change, before = NOTHING, self.sightings.digest(path)
+        before = self.sightings.digest(path)
         for _ in range(_ATTEMPTS):
             target = self.target(path)
             if target is None or target.value is None or not self.is_unapplied(path):
-                return Applied(change, self.sightings.digest(path) != before)
-            change = change.and_then(self._replace(root, path, target))
+                self.sightings.settle(path)
+                return self.sightings.digest(path) != before
+            self._replace(root, path, target)
         raise FileChanged(f"{root.at(path)} keeps changing while a newer version is to be put in place")
 
-    def take_out(self, root: Folder, path: str) -> Change:
+    def take_out(self, root: Folder, path: str) -> None:
         """Take a part whose register is gone out of its file, into history. Raises as `apply` does."""
-        change = NOTHING
         for _ in range(_ATTEMPTS):
             target = self.target(path)
             if target is None or target.value is not None or self.sightings.digest(path) == GONE_DIGEST:
-                return change
-            change = change.and_then(self._replace(root, path, target))
+                self.sightings.settle(path)
+                return
+            self._replace(root, path, target)
         raise FileChanged(f"{root.at(path)} keeps changing while a part of it is to be taken out")
 
-    def _replace(self, root: Folder, path: str, target: Target) -> Change:
-        """One attempt; returns what was learnt about a concurrent local edit, if there was one."""
+    def _replace(self, root: Folder, path: str, target: Target) -> None:
+        """One attempt."""
         file = datasets.file_of(path)
         directory, _, name = file.rpartition("/")
         try:
             folder = root.enter(directory)
         except FileNotFoundError:
-            return self._appear(root, path, target)
+            self._appear(root, path, target)
+            return
         with folder:
             if folder.status(name) is None:
-                return self._fill(root, folder, path, target)
+                self._fill(root, folder, path, target)
+                return
             before, look = read(folder, name)
             if found_at(path, before) != self.sightings.digest(path):
                 seen = Seen(file, datasets.require(path)[1], look)
-                return self.edits.scan(root, seen, watched=True, unread=target.version)
-            return self._swap(root, folder, path, target, before)
+                self.follow(self.edits.scan(root, seen, watched=True, unread=target.version))
+            else:
+                self._swap(root, folder, path, target, before)
 
-    def _appear(self, root: Folder, path: str, target: Target) -> Change:
+    def _appear(self, root: Folder, path: str, target: Target) -> None:
         """The directory does not exist."""
         if self.sightings.digest(path) != GONE_DIGEST:
-            return NOTHING  # it was here and is gone: that is for deletion to decide, never undone here
+            return  # it was here and is gone: that is for deletion to decide, never undone here
         if self._swaps.appear(root, datasets.file_of(path), datasets.rewritten(path, None, target.value)):
             self._remember_file(root, path, target)
-        return NOTHING
 
-    def _fill(self, root: Folder, folder: Folder, path: str, target: Target) -> Change:
+    def _fill(self, root: Folder, folder: Folder, path: str, target: Target) -> None:
         """The directory is there, the file is not."""
         file = datasets.file_of(path)
         if file != path and self.sightings.of_file(file):
-            return NOTHING  # an editor may be about to write it; soon all that stood in it is put back
+            return  # an editor may be about to write it; soon all that stood in it is put back
         name = file.rpartition("/")[2]
         if self._swaps.fill(root, folder, name, datasets.rewritten(path, None, target.value)):
-            self.sightings.bring(path, GONE_DIGEST, self._clock.now())
+            self.sightings.bring(path, GONE_DIGEST, target.version.dot, self._clock.now())
             self._remember_file(root, path, target)
-        return NOTHING
 
-    def _swap(self, root: Folder, folder: Folder, path: str, target: Target, before: bytes) -> Change:
-        name = datasets.file_of(path).rpartition("/")[2]
+    def _swap(self, root: Folder, folder: Folder, path: str, target: Target, before: bytes) -> None:
+        name, row = datasets.file_of(path).rpartition("/")[2], datasets.require(path)[1]
         after = datasets.rewritten(path, before, target.value)
-        done = self._swaps.exchange(root, folder, path, name, before, after)
+        done = self._swaps.exchange(root, folder, path, name, before, after, yields=row.rewritten)
         if done is None:
-            return NOTHING
-        swap, swapped_out = done
-        raced = is_foreign(swap, swapped_out)
-        if raced and not is_whole(path):
-            put_back = self._swaps.put_back(root, swap, folder, name)
-            return NOTHING if put_back else self._rescue(path, swapped_out, target.version)
-        self.sightings.bring(path, self.sightings.digest(path), self._clock.now())
-        self._remember_file(root, path, target)
-        self._keep(path, swapped_out, target.version)
-        return self._rescue(path, swapped_out, target.version) if raced else NOTHING
+            return
+        if done.stands:
+            self.sightings.bring(path, self.sightings.digest(path), target.version.dot, self._clock.now())
+            self._remember_file(root, path, target)
+            self._keep(path, done.swapped_out, target.version)
+        if done.raced:
+            self._take_up(path, before, done.swapped_out, target.version)
+
+    def _take_up(self, path: str, before: bytes, theirs: bytes, unread: Version) -> None:
+        """What somebody wrote while we replaced the file becomes versions, made in knowledge of what
+        stood there before.
+        """
+        old = {each: digest_of(each, value) for each, value in values_of(path, before).items()}
+        for each, value in values_of(path, theirs).items():
+            digest = digest_of(each, value)
+            if digest != old.get(each) and self.carries(each):
+                self._take_up_one(each, value, old.get(each, GONE_DIGEST), unread)
+
+    def _take_up_one(self, path: str, value: bytes, stood: bytes, unread: Version) -> None:
+        """Where their file has its place again it may be written over once more, by somebody who has read
+        ours meanwhile, with what `stood` there before.
+        """
+        now, digest = self._clock.now(), digest_of(path, value)
+        rewritten = datasets.require(path)[1].rewritten
+        if not self.sightings.is_overtaken(path, digest, now):
+            missed = {unread.dot, *self.sightings.unread_by(path, now)}
+            known = [version for version in self.versions.ripe(path) if version.dot not in missed]
+            change = self.versions.mint_edit(path, value, known, None)
+            self.follow(change)
+            if rewritten:
+                self.sightings.bring(path, stood, change.added[0].version.dot, now)
+        if rewritten:
+            self.sightings.remember(path, digest, None)
 
     def _rescue(self, path: str, raw: bytes, replaced_by: Version | None) -> Change:
-        """Bytes that somebody wrote while we replaced the file, or put it aside: versions of their own,
+        """Bytes that somebody wrote into a file that had been replaced or put aside: versions of their own,
         made in knowledge of what stood there before, not of what we put in place.
         """
         change = NOTHING
         for each, value in values_of(path, raw).items():
-            if is_whole(path) or not self._is_known(each, value):
+            if not self._is_known(each, value):
                 ripe = self.versions.ripe(each)
                 others = [v for v in ripe if replaced_by is None or v.dot != replaced_by.dot]
                 change = change.and_then(self.versions.mint_edit(each, value, others, None))
         return change
 
     def _is_known(self, path: str, value: bytes) -> bool:
-        """Whether a value is, or was, one of this register's here."""
+        """Whether a value is one of this register's versions here; of a part, also whether it was one."""
         digest = register.digest_of(value)
-        if self.holds(path, value) or self._journal.was_superseded(path, digest):
+        if datasets.file_of(path) != path and self._journal.was_superseded(path, digest):
             return True
-        return any(member.version.stamp.digest == digest for member in self.versions.members(path))
+        held = any(member.version.stamp.digest == digest for member in self.versions.members(path))
+        return held or self.holds(path, value)
 
     def _keep(self, path: str, raw: bytes, replaced_by: Version | None) -> None:
         """Into history: as the loser of a conflict if it is a version that nothing covers."""
@@ -368,7 +389,7 @@ class Registers:
             self._history.keep(swap.path, staged, Why.REPLACED, None, None)
             return
         placed = self._placed(root, swap)
-        if placed is not None and is_foreign(swap, staged) and not is_whole(swap.path):
+        if placed is not None and is_foreign(swap, staged) and datasets.require(swap.path)[1].rewritten:
             folder, name = root.parent_of(datasets.file_of(swap.path))
             with folder:
                 if self._swaps.put_back(root, swap, folder, name):
@@ -398,12 +419,7 @@ class Registers:
         if staged is not None and is_foreign(swap, staged):
             current = self.versions.current(swap.path)
             self._keep(swap.path, staged, current)
-            if current is not None and not self._already_rescued(swap.path, staged):
+            if current is not None:
                 change = self._rescue(swap.path, staged, None if swap.version == GONE_DIGEST else current)
         self._swaps.finish(root, swap)
         return change
-
-    def _already_rescued(self, path: str, raw: bytes) -> bool:
-        """Asked of whole files; parts are asked one by one."""
-        digest = register.digest_of(raw)
-        return any(m.version.stamp.digest == digest for m in self.versions.members(path))

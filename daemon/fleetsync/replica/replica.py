@@ -164,6 +164,7 @@ class Replica:
         self._publishing = Publishing(self._versions)
         self._keyless = Keyless()
         self._registers.outlived = self._lines.outlived
+        self._registers.follow = self._follow
         self.trash = Trash(state / "trash", journal, around.now, around.token)
         self._units = Units(
             journal,
@@ -467,12 +468,18 @@ class Replica:
                 self._logs.read(root, seen.path, seen.row)
             if self._lines.learnt():
                 self._lines.unpark_all(root)
-        elif self._registers.sightings.changed(seen) and not self._units.guard.stops:
-            chosen_then = self._seen_with == self._selection or self._seen_with.carries(seen.path)
-            watched = self._watched and chosen_then
+        elif not self._units.guard.stops:
+            self._scan_registers(root, seen)
+
+    def _scan_registers(self, root: Folder, seen: Seen) -> None:
+        chosen_then = self._seen_with == self._selection or self._seen_with.carries(seen.path)
+        watched = self._watched and chosen_then
+        changed = self._registers.sightings.changed(seen)
+        if changed:
             self._follow(self._registers.edits.scan(root, seen, watched=watched))
-            self._registers.edits.note_overtaken(seen)
+        if seen.row.parts is not None:
             self._units.look_into(seen.path, watched=watched)
+        if changed or seen.row.parts is not None:
             self._bring_into(root, seen)
 
     def _bring_into(self, root: Folder, seen: Seen) -> None:
@@ -553,6 +560,8 @@ class Replica:
             try:
                 verdict, change = self._versions.take(path, body, origin)
                 self._follow(change)
+                for member in change.added:
+                    self._registers.sightings.arrive(path, member.version.dot)
             except MalformedRecord as error:
                 self._refused += 1
                 verdict = Verdict(Outcome.REFUSED, error.message)
@@ -584,7 +593,7 @@ class Replica:
         if row is not None and row.counters and standing and self._registers.is_unapplied(path):
             self._journal.ledger.begin_reset(path)
         try:
-            applied = self._registers.apply(root, path)
+            wrote = self._registers.apply(root, path)
         except (FileChanged, LockBusy):
             return
         except MalformedRecord as error:  # a file that cannot be taken apart is never replaced
@@ -594,9 +603,8 @@ class Replica:
             self._troubles[path] = f"{path}: {error}"
             raise
         self._troubles.pop(path, None)
-        if applied.wrote:
+        if wrote:
             self.wrote(path)
-        self._follow(applied.change)
         self._look_for_keys(root, [path])
         self._registers.keep_losers(path)
         self._reset_counters(root)

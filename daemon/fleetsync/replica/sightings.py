@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from fleetsync import datasets
 from fleetsync.datasets import Contents
-from fleetsync.merge.register import GONE_DIGEST
+from fleetsync.merge.register import GONE_DIGEST, Dot
 from fleetsync.replica.journal import Journal, RegisterFile
 from fleetsync.replica.layout import Look, Seen
 from fleetsync.selection import EVERYTHING
@@ -25,10 +25,11 @@ _NEVER = RegisterFile(GONE_DIGEST, None)
 
 
 class _Brought(NamedTuple):
-    """A value that was replaced here: when (µs), and the digest of what stood there before."""
+    """Versions that were put in place here: when (µs), and the digest of what stood there before."""
 
     at: int
     before: bytes
+    dots: set[Dot]
 
 
 class Sightings:
@@ -42,6 +43,7 @@ class Sightings:
         self._looks: dict[str, Look] = {}
         self._inside: dict[str, Contents] = {}
         self._brought: dict[str, list[_Brought]] = {}
+        self._arrived: dict[str, set[Dot]] = {}
 
     # --- registers ----------------------------------------------------------------------------------
 
@@ -116,15 +118,32 @@ class Sightings:
 
     # --- writers without a lock -----------------------------------------------------------------------
 
-    def bring(self, path: str, before: bytes, now: int) -> None:
-        """A value is about to be put in place of another."""
-        recent = [each for each in self._brought.get(path, []) if each.at + REWRITING > now]
-        self._brought[path] = [*recent, _Brought(now, before)]
+    def arrive(self, path: str, dot: Dot) -> None:
+        """A peer's version is known and does not stand in home yet."""
+        self._arrived.setdefault(path, set()).add(dot)
+
+    def bring(self, path: str, before: bytes, dot: Dot, now: int) -> None:
+        """A version has been put in place of another value, and with it all that had arrived; or it has
+        been read from a file that may be written over by somebody who has not.
+        """
+        dots = {dot, *self._arrived.pop(path, ())}
+        if datasets.require(path)[1].rewritten:
+            self._brought[path] = [*self._recent(path, now), _Brought(now, before, dots)]
+
+    def settle(self, path: str) -> None:
+        """What stands there is what counts: whoever reads it knows all that has arrived."""
+        self._arrived.pop(path, None)
 
     def is_overtaken(self, path: str, digest: bytes, written: int) -> bool:
         """Whether the value went back, in a file written at that time (µs), to what had just been
         replaced: by a program that had read the file before that. It is no edit.
         """
-        return any(
-            each.before == digest and written < each.at + REWRITING for each in self._brought.get(path, ())
-        )
+        return any(each.before == digest for each in self._recent(path, written))
+
+    def unread_by(self, path: str, written: int) -> set[Dot]:
+        """Versions that whoever wrote the file at that time (µs) may not have seen in it."""
+        recent = (each.dots for each in self._recent(path, written))
+        return self._arrived.get(path, set()).union(*recent)
+
+    def _recent(self, path: str, now: int) -> list[_Brought]:
+        return [each for each in self._brought.get(path, ()) if now < each.at + REWRITING]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from typing import NamedTuple
 
 from fleetsync.errors import StorageFailed
 from fleetsync.files import PRIVATE_FILE, Folder
@@ -17,6 +18,14 @@ from fleetsync.replica.layout import STAGING
 
 SECOND_LOOK = 60_000_000
 """µs after which what was swapped out is looked at again."""
+
+
+class Swapped(NamedTuple):
+    """What an exchange did: `raced` if somebody had written meanwhile, `stands` if the new file stayed."""
+
+    swapped_out: bytes
+    raced: bool
+    stands: bool
 
 
 class Swaps:
@@ -62,10 +71,20 @@ class Swaps:
     # --- where a file stands ----------------------------------------------------------------------
 
     def exchange(
-        self, root: Folder, folder: Folder, path: str, name: str, before: bytes, after: bytes
-    ) -> tuple[Swap, bytes] | None:
-        """Put `after` in place of `name`; what stood there, which may no longer be `before`, is returned
-        with the swap that keeps it. None if the file was gone.
+        self,
+        root: Folder,
+        folder: Folder,
+        path: str,
+        name: str,
+        before: bytes,
+        after: bytes,
+        *,
+        yields: bool,
+    ) -> Swapped | None:
+        """Put `after` in place of `name`; what stood there is kept. None if the file was gone.
+
+        With `yields`, what turns out not to be `before` has its place again at once, sooner than anything
+        is made durable: the shorter another program can read `after`, the better.
         """
         status, token = folder.status(name), self._token()
         mode = PRIVATE_FILE if status is None else status.st_mode & 0o777
@@ -79,9 +98,14 @@ class Swaps:
                 staging.remove(token)
                 self._journal.finish_swap(token)
                 return None
+            swapped_out = staging.read(token, self._limit)
+            raced = is_foreign(swap, swapped_out)
+            if raced and yields:
+                self.put_back(root, swap, folder, name)
+                return Swapped(swapped_out, raced=True, stands=False)
             folder.sync()
             staging.sync()
-            return swap, staging.read(token, self._limit)
+        return Swapped(swapped_out, raced=raced, stands=True)
 
     def put_back(self, root: Folder, swap: Swap, folder: Folder, name: str) -> bool:
         """What was swapped out takes its place again. False if a third file stood there by then, or none:

@@ -200,7 +200,7 @@ class Units:
     def _take_out(self, root: Folder, part: str) -> None:
         self.stuck.pop(part, None)
         try:
-            self._follow(self._registers.take_out(root, part))
+            self._registers.take_out(root, part)
         except FileChanged:
             return  # another writer is at work: the next sweep tries again
         except MalformedRecord as error:
