@@ -40,6 +40,15 @@ def held(member: Member) -> Alert:
     return Alert("held", "A version from the future is held.", detail, "set the clock of that device right")
 
 
+def dated_ahead(count: int, paths: Sequence[str]) -> Alert:
+    """Lines that bear a date further ahead than clocks may differ."""
+    where = ", ".join(paths[:3]) + (", …" if len(paths) > 3 else "")
+    lines = "one line is" if count == 1 else f"{count} lines are"
+    detail = f"{lines} dated further ahead of this clock than is allowed, and written all the same: {where}"
+    step = "set the clock right on the device that wrote them (`fleetsync log` shows which)"
+    return Alert("dated-ahead", "Lines come from the future.", detail, step)
+
+
 def left_out(path: str, why: str) -> Alert:
     """A part of a file that stays on this device."""
     step = "write it in a plainer way if it shall sync; what stands here is left alone"

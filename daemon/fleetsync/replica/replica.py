@@ -69,6 +69,8 @@ from fleetsync.selection import EVERYTHING, Selection
 
 MANY = 3
 """More files than this that go back to superseded values at once are a restored home."""
+SHOWN = 64
+"""Members that are looked at to name some of those that are dated ahead."""
 LINES_AT_ONCE = 4096
 """Of one log: what is known of a line while it is applied costs several times its bytes."""
 ANOTHER_SPELLING = "the name of another path differs in case alone"
@@ -639,7 +641,7 @@ class Replica:
         """The wall clock was set back: an edit of ours need not wait until it is that late again."""
         path, value = member.stored.path, member.version.value
         if value is not None and self._registers.holds(path, value):
-            self._follow(self._versions.mint_word(path, value, keep_floor=True))
+            self._follow(self._versions.mint_anew(path, value))
             self._registers.take_as_is(path)
 
     def settle(self) -> bool:
@@ -779,6 +781,7 @@ class Replica:
             alerts=[
                 *told,
                 *map(alerts.held, held),
+                *self._dated_ahead(),
                 *(alerts.spelled_twice(path, self._registers.place_of(path)) for path in misplaced),
                 *self._verification.alerts(),
                 *(alerts.needs_key(*each) for each in self._keyless.agents().items()),
@@ -787,6 +790,17 @@ class Replica:
             parked_for=parked,
             kept_here={path: _KEPT.format(agent=agent) for path, agent in sorted(self._approvals.items())},
         )
+
+    def _dated_ahead(self) -> Iterator[Alert]:
+        """Lines are taken as they come, whatever their date; those that clocks do not explain are told."""
+        ranges, horizon = self._index.ranges(), self._versions.clock.horizon()
+        first = ranges.lower_bound((horizon + 1, b""))
+        ahead = sum(member.version.stamp.hybrid > horizon for member in self._versions.held())
+        count = ranges.size() - first - ahead
+        if count > 0:
+            some = self._index.find([key.id for key in ranges.keys(first, min(first + SHOWN, ranges.size()))])
+            lines = [entry for entry in some if is_log(entry.path)]
+            yield alerts.dated_ahead(count, sorted({entry.path for entry in lines}))
 
     def _home_state(self, told: Sequence[Alert]) -> HomeState:
         if self._missing:

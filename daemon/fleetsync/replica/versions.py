@@ -153,10 +153,20 @@ class Versions:
         return self._mint(path, value, known, hybrid, _joined_floor(known))
 
     def mint_word(self, path: str, value: bytes, *, keep_floor: bool) -> Change:
-        """A person's word: covers all there is, held versions too. Restoring clears the floor."""
+        """A person's word: covers all there is, held versions too. Restoring clears the floor.
+
+        Its time is the time at which it was spoken, not the value's own, and no earlier than that of
+        anything it decides about: so it also wins over what was made elsewhere before it.
+        """
         known = [m.version for m in self.members(path)]
-        floor = _joined_floor(known) if keep_floor else None
-        return self._mint(path, value, known, self.tick(), floor)
+        hybrid, floor = self.tick(), _joined_floor(known) if keep_floor else None
+        earliest = max([hybrid, *(version.stamp.effective for version in self.ripe(path))])
+        return self._mint(path, value, known, hybrid, floor, earliest)
+
+    def mint_anew(self, path: str, value: bytes) -> Change:
+        """An edit whose stamp lay too far ahead, made again by the clock as it is now."""
+        known = [m.version for m in self.members(path)]
+        return self._mint(path, value, known, self.tick(), _joined_floor(known))
 
     def mint_gone(self, path: str, lines: Iterable[Key], *, watched: bool) -> Change:
         """The register is gone. `lines` are the keys of the log beside it: the floor covers them all.
@@ -176,10 +186,17 @@ class Versions:
         return self._author(path, Version(dot, vector, stamp, None, floor, current.value))
 
     def _mint(
-        self, path: str, value: bytes, known: list[Version], hybrid: int, floor: Floor | None
+        self,
+        path: str,
+        value: bytes,
+        known: list[Version],
+        hybrid: int,
+        floor: Floor | None,
+        earliest: int = 0,
     ) -> Change:
         row = datasets.require(path)[1]
         effective = register.effective_time(row.updated_at(value), hybrid, self.clock.skew)
+        effective = max(effective, earliest)
         stamp = Stamp(effective, hybrid, self.device, register.digest_of(value))
         vector = register.known_vector(known)
         return self._author(path, Version(self._dot(hybrid, vector), vector, stamp, value, floor))
