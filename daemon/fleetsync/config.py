@@ -131,7 +131,8 @@ class Sync(Section, frozen=True):
         included += [f"!{row.glob}" for row in datasets.DATASETS if row.published and included]
         files = [row for row in datasets.DATASETS if not row.published]
         left_out = [row.glob for row in files if not self._chosen(row.name)]
-        return Selection((*included, *left_out, *self.exclude), tuple(self.private))
+        rules = (*included, *left_out, *self.exclude)
+        return Selection(tuple(map(str, rules)), tuple(map(str, self.private)))  # plain, to be encoded
 
     def _chosen(self, dataset: str) -> bool:
         return any(name_fits(glob, dataset) for glob in self.datasets)

@@ -184,6 +184,12 @@ def test_what_a_device_carries() -> None:
         assert not chosen.carries(path)
 
 
+def test_what_is_chosen_can_be_told_and_kept() -> None:
+    """Rules and private names are plain text, as the wire and the journal take them."""
+    chosen = decode('[sync]\ninclude = ["skills"]\nexclude = ["a"]\nprivate = ["b"]', "c").sync.selection()
+    assert {type(each) for each in (*chosen.rules, *chosen.private)} == {str}
+
+
 def test_what_devices_publish_is_left_out_only_by_name() -> None:
     """Keys of agents are no files of home: whoever chooses channels alone can still verify their lines."""
     keys = f"devices/{'a' * 52}/agent-keys"

@@ -270,7 +270,7 @@ class House:
         me = Device(self.device, self._name(), __version__, self.listen, str(self.settings.home))
         document = documents.status_document(me, view, addresses, time.time())
         sync = self.settings.config.sync
-        document["selection"] = {name: list(getattr(sync, name)) for name in SELECTED_BY}
+        document["selection"] = {name: list(map(str, getattr(sync, name))) for name in SELECTED_BY}
         if self._broken is not None:
             alert = Alert("broken-config", "The last good settings are in force.", *self._broken)
             document["alerts"].append(msgspec.to_builtins(alert))
