@@ -174,8 +174,10 @@ def splice(file: bytes, name: str, value: bytes | None) -> bytes:
 
 
 def _is_as_meant(result: bytes, change: _Change) -> bool:
+    """Whether the file says what was meant, and the entry can be found in it again."""
     try:
-        return outline(_read(result).root) == outline(change.meant())
+        registry = _read(result)
+        return outline(registry.root) == outline(change.meant()) and change.is_found_in(registry)
     except MalformedRecord:
         return False
 
@@ -203,6 +205,13 @@ class _Change:
             return root._replace(members=members)
         version = [] if root.members else [(_plain("schema_version"), _plain("1"))]
         return root._replace(members=[*version, *root.members, (_plain("models"), wanted)])
+
+    def is_found_in(self, registry: _Registry) -> bool:
+        """Whether the entry that was put in can be cut out of that file as what it is."""
+        at = registry.position(self._name)
+        if self._node is None or at is None:
+            return self._node is None
+        return digest(registry.cut(*registry.members[at])) == yamltree.digest(self._node)
 
     def _members(self) -> list[tuple[Scalar, Node]]:
         members = list(self.registry.members)

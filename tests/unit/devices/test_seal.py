@@ -113,6 +113,17 @@ def test_only_plain_self_signed_ed25519_certificates_are_devices(identity):
     assert seal.device_key(identity.certificate + bytes(1000)) is None
 
 
+def test_a_certificate_damaged_anywhere_is_no_device_s(identity):
+    """Whatever the library makes of its bytes: an unknown version is an error of a kind of its own."""
+    der = identity.certificate
+    version = der.index(b"\xa0\x03\x02\x01\x02")
+    assert seal.device_key(der[: version + 4] + b"\x24" + der[version + 5 :]) is None
+    for at in range(len(der)):
+        for value in (0x00, 0x24, 0x80, 0xFF):
+            damaged = der[:at] + bytes([value]) + der[at + 1 :]
+            assert seal.device_key(damaged) is None or damaged == der
+
+
 def test_a_key_for_which_anybody_can_sign_is_no_device_s():
     """A certificate whose key and signature are of small order verifies, and proves nothing."""
     key = Ed25519PrivateKey.generate()

@@ -237,3 +237,9 @@ def test_a_large_file_takes_no_time() -> None:
     assert len(models.entries(file)) == 12_000
     assert models.splice(file, "m05000", b"model: y\n").count(b"model: y\n") == 1
     assert time.monotonic() - begun < 20
+
+
+def test_what_could_not_be_found_again_is_not_put_in() -> None:
+    """A value that would say the same in the file, but that nothing could be cut out of it as, stays out."""
+    with pytest.raises(MalformedRecord):
+        models.splice(FILE, "a", b"?")
