@@ -88,6 +88,8 @@ class FakeDaemon:
         self.plan: list[Document] = [{"id": OFFICE, "would_receive": move, "would_send": [], "error": None}]
         self.orders: list[tuple[Any, ...]] = []
         self.held: list[str] = []
+        self.parked_for: dict[str, int] = {}
+        self.kept_here: dict[str, str] = {}
         self.failure: Exception | None = None
 
     async def status(self) -> Document:
@@ -98,7 +100,9 @@ class FakeDaemon:
             "home": {"path": "/h", "items": 3, "fingerprint": "ab" * 16, "state": self.home_state},
             "selection": self.selection,
             "peers": self.known,
-            "parked": 0,
+            "parked": sum(self.parked_for.values()),
+            "parked_for": self.parked_for,
+            "kept_here": self.kept_here,
             "held": 0,
             "refused": 0,
             "malformed": 0,

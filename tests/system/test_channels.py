@@ -96,6 +96,22 @@ def test_a_memory_of_approvals_stays_where_it_is(fleet: Fleet) -> None:
     assert b"elsewhere" not in desk.read(EVENTS)
 
 
+def test_an_agent_from_elsewhere_is_named_with_the_next_command(fleet: Fleet) -> None:
+    """Its profile comes without the blocks of the other device, no key is made, status and doctor tell."""
+    desk, travel = fleet.pair()
+    blocks = b"identity:\n  pubkey: z1\ntransport:\n  stdio: true\n"
+    desk.write("agents/qa/profile.yaml", b"schema: 1\nname: qa\n" + blocks)
+    until(partial(travel.read, "agents/qa/profile.yaml"), "the profile is there")
+    assert travel.read("agents/qa/profile.yaml") == b"schema: 1\nname: qa\n"
+    [alert] = until(lambda: travel.status()["alerts"], "it is told")
+    assert alert["code"] == "needs-key"
+    assert "agent qa" in alert["detail"]
+    checks = {check["name"]: check for check in travel.ask("doctor", code=1)["checks"]}
+    assert "mur agent rekey qa" in checks["home-state"]["next"]
+    assert not (travel.home / "keys").exists()
+    assert desk.status()["alerts"] == []
+
+
 def stub(fleet: Fleet, body: str) -> Path:
     """A `mur` that notes its calls and then does what `body` says."""
     path, calls = fleet.root / "mur-stub", fleet.root / "calls"

@@ -67,6 +67,10 @@ def _screen(document: dict[str, Any]) -> None:
     if any(count for _, count in counts):
         output.say()
         output.say("  ".join(f"{name}: {count}" for name, count in counts if count))
+    for reason, count in document.get("parked_for", {}).items():  # a daemon of before says no reasons
+        output.say(f"  {count} parked: {output.clean(reason)}")
+    for path, reason in document.get("kept_here", {}).items():
+        output.say(f"  {output.clean(path)} stays here: {output.clean(reason)}")
     for alert in document["alerts"]:
         output.say()
         output.say(f"{output.clean(alert['title'])}: {output.clean(alert['detail'])}")

@@ -45,6 +45,8 @@ def test_status_is_the_daemons_document(person: Person, daemon: FakeDaemon) -> N
         "selection",
         "peers",
         "parked",
+        "parked_for",
+        "kept_here",
         "held",
         "refused",
         "malformed",

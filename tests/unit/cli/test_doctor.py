@@ -245,3 +245,14 @@ def test_the_kind_of_filesystem_is_the_innermost_mount(tmp_path: Path) -> None:
     """`/proc` is proc, wherever the rest lies."""
     assert filesystem_kind(Path("/proc/self")) == "proc"
     assert filesystem_kind(tmp_path) not in ("proc", "")
+
+
+def test_what_waits_is_told_and_is_no_fault(person: Person, healthy: FakeDaemon) -> None:
+    """Lines that are parked, by reason, and what stays on this device; status shows people the same."""
+    healthy.parked_for = {"the key of its writer is not known yet": 2}
+    healthy.kept_here = {"channels/c1": "agent qa remembers its approvals there"}
+    found = findings(person)["waiting"]
+    assert found["ok"]
+    for told in ("2 parked: the key of its writer is not known yet", "channels/c1 stays here: agent qa"):
+        assert told in str(found["detail"])
+        assert told in person.types("status").out

@@ -27,6 +27,7 @@ CHECKS: dict[str, Callable[[Scene], Finding]] = {
     "home": home.home,
     "filesystem": home.filesystem,
     "home-state": home.home_state,
+    "waiting": home.waiting,
     "logs": home.logs,
     "stats": home.stats,
     "peers": peers.peers,

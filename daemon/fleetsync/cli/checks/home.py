@@ -147,3 +147,13 @@ def home_state(scene: Scene) -> Finding:
         return fine(f"{state}, {scene.status['home']['items']} items")
     told = [f"{alert['title']}: {alert['detail']}" for alert in alerts] or [f"home is {state}"]
     return bad("\n".join(told), "\n".join(alert["next"] for alert in alerts) or "run `fleetsync status`")
+
+
+def waiting(scene: Scene) -> Finding:
+    """What is known and not written here, and what stays here: no fault, but a person may wonder."""
+    if scene.status is None:
+        return UNKNOWN
+    parked, kept = scene.status.get("parked_for", {}), scene.status.get("kept_here", {})
+    told = [f"{count} parked: {reason}" for reason, count in parked.items()]
+    told += [f"{path} stays here: {reason}" for path, reason in kept.items()]
+    return fine("\n".join(told) or "nothing waits")
