@@ -99,8 +99,14 @@ class Laptop:
         self.log = self.root / "daemon.log"
         self.config = self.root / "config.toml"
         self.listen = listen
+        self.inside: tuple[str, ...] = ()
+        """What every program of this laptop is started by: a namespace, for one."""
+        self.extra: dict[str, str] = {}
+        """What its programs find in their environment besides."""
         self.device = ""
         self.launcher = [COMMAND]
+        self.said_before = 0
+        """Where in the log the words of the daemon that runs now begin."""
         self.process: subprocess.Popen[bytes] | None = None
         self.root.mkdir()
         self.home.mkdir()
@@ -123,32 +129,43 @@ class Laptop:
             "FLEETSYNC_STATE_DIR": str(self.state),
             "FLEETSYNC_CONFIG": str(self.config),
             "FLEETSYNC_LISTEN": self.listen,
+            **self.extra,
         }
 
     # --- the daemon ------------------------------------------------------------------------------------
 
     def spawn(self, **options: Any) -> subprocess.Popen[bytes]:
         """Begin to start the daemon by `launcher`; `options` are those of `Popen`."""
+        self.said_before = len(self.said())
+        command = [*self.inside, *self.launcher, "run"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.launcher, "run"], env=self.environ, stdin=subprocess.DEVNULL, stderr=log, **options
+                command, env=self.environ, stdin=subprocess.DEVNULL, stderr=log, **options
             )
         return self.process
 
     def start(self, **options: Any) -> Laptop:
         """Start the daemon and wait for its ready line. Another start gets the same port."""
-        said = len(self.log.read_text())
-        process = self.spawn(**options)
+        self.spawn(**options)
+        return self.ready()
 
-        def ready() -> re.Match[str] | None:
-            found = READY.search(self.log.read_text(), said)
-            assert found or process.poll() is None, f"{self.name} ended with {process.returncode}"
-            return found
-
-        found = until(ready, f"{self.name} is ready")
+    def ready(self) -> Laptop:
+        """Wait for the ready line of the daemon that was spawned last."""
+        found = until(self._ready_line, f"{self.name} is ready")
         assert found is not None
         self.device, self.listen = found[1], found[2]
         return self
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the daemon that runs now has said its ready line."""
+        return self._ready_line() is not None
+
+    def _ready_line(self) -> re.Match[str] | None:
+        assert self.process is not None
+        found = READY.search(self.said(), self.said_before)
+        assert found or self.process.poll() is None, f"{self.name} ended with {self.process.returncode}"
+        return found
 
     def stop(self) -> int:
         """End the daemon with SIGTERM; its exit code."""
@@ -186,7 +203,7 @@ class Laptop:
 
     def command(self, *arguments: str) -> list[str]:
         """A command line of the installed command."""
-        return [COMMAND, *arguments]
+        return [*self.inside, COMMAND, *arguments]
 
     def documents(self, *arguments: str, code: int = 0, **options: Any) -> list[Document]:
         """The documents that a command prints, one a line; it must end with `code`."""
@@ -202,10 +219,10 @@ class Laptop:
     @contextmanager
     def offering(self, prelude: str = "") -> Iterator[subprocess.Popen[str]]:
         """`pair --json` while it offers a code; `prelude` is Python that its process runs first."""
-        command = [COMMAND, "pair", "--json"]
+        command = self.command("pair", "--json")
         if prelude:
             code = f"{prelude}; from fleetsync.cli import main; main(['pair', '--json'])"
-            command = [sys.executable, "-c", code]
+            command = [*self.inside, sys.executable, "-c", code]
         pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "text": True}
         with subprocess.Popen(command, env=self.environ, **pipes) as process:
             try:

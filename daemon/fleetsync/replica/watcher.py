@@ -7,9 +7,11 @@ A hint names a path; whether anything is there, and what, is for the replica to 
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +46,8 @@ _EVENTS: list[type[FileSystemEvent]] = [
 ]
 _OVERFLOW_LOGGER = "watchdog.observers.inotify_c"
 _STATS = "stats.json"
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_IN_DELETE_SELF = 0x400  # linux/inotify.h
 
 Hint = Callable[[frozenset[str] | None], None]
 """Called from a watcher thread: the touched paths, or None when anything may have changed."""
@@ -56,6 +60,7 @@ class Watcher(FileSystemEventHandler):
         self._home = home.resolve()
         self._hint = hint
         self._observer: BaseObserver | None = None
+        self._running = False
         self._roots: dict[str, ObservedWatch] = {}
         self._watched: tuple[int, int] | None = None
         self._lock = threading.Lock()
@@ -67,13 +72,20 @@ class Watcher(FileSystemEventHandler):
         """Begin; never raises for a home that cannot be watched: the sweep carries on alone."""
         logging.getLogger(_OVERFLOW_LOGGER).addHandler(self._overflow)
         self._watched = self._identity()
-        self._observer = Observer()
-        self._observer.start()
+        self._running = True
+        try:
+            self._observer = Observer()
+            self._observer.start()
+        except OSError as error:
+            self._observer, self.trouble = None, _explain(self._home, error)
+            return
         self._watch(self._home, recursive=False)
         self._watch_roots()
+        self._look_for_room()
 
     def stop(self) -> None:
         """End all threads; idempotent."""
+        self._running = False
         logging.getLogger(_OVERFLOW_LOGGER).removeHandler(self._overflow)
         observer, self._observer = self._observer, None
         if observer is not None:
@@ -81,8 +93,8 @@ class Watcher(FileSystemEventHandler):
             observer.join()
 
     def tend(self) -> None:
-        """Home may have gone and come back as another directory: watch that one."""
-        if self._observer is not None and self._identity() != self._watched:
+        """Begin anew if home went and came back as another directory, or if not all could be watched."""
+        if self._running and (self.trouble is not None or self._identity() != self._watched):
             self.stop()
             self._roots.clear()
             self.trouble = None
@@ -103,6 +115,7 @@ class Watcher(FileSystemEventHandler):
             inside = [name for name in names if name.partition("/")[0] in WATCHED_ROOTS]
             if inside:
                 self._watch_roots()
+                self._look_for_room()
                 self._hint_directory(event, inside)
             return
         touched = frozenset(name for name in names if _concerns(name))
@@ -147,6 +160,13 @@ class Watcher(FileSystemEventHandler):
             self.trouble = _explain(path, error)
             return None
 
+    def _look_for_room(self) -> None:
+        """watchdog says nothing of directories that it could not watch; but if there is room for one watch
+        more, the last one found room too.
+        """
+        if self.trouble is None and (error := one_more_watch(self._home)) is not None:
+            self.trouble = _explain(self._home, error)
+
     def _overflowed(self) -> None:
         self._hint(None)
 
@@ -161,10 +181,25 @@ def _concerns(name: str) -> bool:
 def _explain(path: Path, error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EMFILE):
         return (
-            f"{path} cannot be watched: the limit of inotify watches is reached; changes are found by the "
-            "sweep (raise fs.inotify.max_user_watches and max_user_instances)"
+            f"{path} cannot be watched, or not all of it: the limit of inotify watches is reached; changes "
+            "are found by the sweep (raise fs.inotify.max_user_watches and max_user_instances)"
         )
     return f"{path} cannot be watched: {os.strerror(error.errno or 0)}; changes are found by the sweep"
+
+
+def one_more_watch(path: Path) -> OSError | None:
+    """What the system says to one more watch; None if it may be had, or where there is no limit."""
+    if sys.platform != "linux":
+        return None
+    instance = _LIBC.inotify_init1(os.O_CLOEXEC)
+    if instance < 0:
+        return None  # no instance more, but no watch less
+    try:
+        watch = _LIBC.inotify_add_watch(instance, os.fsencode(path), _IN_DELETE_SELF)
+        number = ctypes.get_errno()
+        return OSError(number, os.strerror(number)) if watch < 0 and number == errno.ENOSPC else None
+    finally:
+        os.close(instance)
 
 
 class _OverflowHandler(logging.Handler):

@@ -1,0 +1,74 @@
+"""The watcher where the system lets nobody watch more: said, survived, and over when there is room."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fleetsync.replica import watcher as module
+from fleetsync.replica.watcher import Watcher
+from tests.system.fleet import until
+
+
+@pytest.fixture
+def hints() -> list[frozenset[str] | None]:
+    return []
+
+
+@pytest.fixture
+def watcher(tmp_path: Path, hints: list[frozenset[str] | None]) -> Iterator[Watcher]:
+    (tmp_path / "skills").mkdir()
+    made = Watcher(tmp_path, hints.append)
+    yield made
+    made.stop()
+
+
+def no_room(*_: object) -> OSError:
+    return OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_no_instance_at_all_is_said_and_tried_again(
+    watcher: Watcher, hints: list[frozenset[str] | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon starts without a single hint, and has them once the system allows it."""
+
+    def refuse() -> None:
+        raise OSError(errno.EMFILE, "inotify instance limit reached")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "Observer", refuse)
+        watcher.start()
+        assert "max_user_instances" in str(watcher.trouble)
+        watcher.tend()
+        assert "max_user_instances" in str(watcher.trouble)
+    watcher.tend()
+    assert not watcher.trouble
+    assert hints[-1] is None, "what was missed meanwhile is looked for"
+
+
+def test_a_directory_that_found_no_room_is_said(
+    watcher: Watcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """watchdog is silent about directories below a root that it cannot watch; the watcher is not."""
+    watcher.start()
+    assert watcher.trouble is None
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "one_more_watch", no_room)
+        (tmp_path / "skills/deploy").mkdir()
+        until(lambda: watcher.trouble, "it is said")
+        assert "max_user_watches" in str(watcher.trouble)
+    watcher.tend()
+    assert watcher.trouble is None
+
+
+def test_a_stopped_watcher_stays_stopped(watcher: Watcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be watched is no reason to begin again after the end."""
+    monkeypatch.setattr(module, "one_more_watch", no_room)
+    watcher.start()
+    watcher.stop()
+    monkeypatch.undo()
+    watcher.tend()
+    assert watcher.trouble is not None
