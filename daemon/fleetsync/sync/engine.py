@@ -28,7 +28,8 @@ from fleetsync.sync.milestones import Milestones
 from fleetsync.sync.reading import Reading
 from fleetsync.sync.responder import Responder
 from fleetsync.sync.rounds import Rounds
-from fleetsync.sync.schedule import Due, Schedule
+from fleetsync.sync.schedule import Due, Schedule, Timetable
+from fleetsync.sync.tempo import Tempo
 from fleetsync.sync.views import EngineView, PeerView
 from fleetsync.wire.peer import Peer
 
@@ -38,6 +39,7 @@ CLOSING_SECONDS = 1.0
 """How long peers may take to let go of their connections at the end."""
 
 Connect = Callable[[DeviceId], Peer]
+Schedules = Callable[[Callable[[Due], None], Tempo], Timetable]
 Watch = Callable[[Callable[[set[wake.Change]], Awaitable[None]]], Coroutine[Any, Any, None]]
 
 
@@ -46,7 +48,7 @@ class Engine:
 
     `connect` makes the `Peer` to call a device by; it must not block. `rounds` keeps the record of
     every exchange (without it there is none), `purge` is called daily, `watch` tells of sleep and
-    network changes.
+    network changes, `schedule` makes what says when the regular work is due.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Engine:
         rounds: Rounds | None = None,
         purge: Callable[[], Awaitable[None]] | None = None,
         watch: Watch | None = None,
+        schedule: Schedules = Schedule,
     ) -> None:
         self._local = local
         self._connect = connect
@@ -70,7 +73,7 @@ class Engine:
         self._tasks: TaskGroup | None = None
         self._reading = Reading(local.desk, local.monotonic, local.random, local.tempo)
         self._post, self._due = anyio.create_memory_object_stream[Due](16)
-        self._schedule = Schedule(self._post_nowait, local.tempo)
+        self._schedule = schedule(self._post_nowait, local.tempo)
 
     # --- running -------------------------------------------------------------------------------------
 

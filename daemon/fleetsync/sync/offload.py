@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -38,11 +38,28 @@ class News:
 Listener = Callable[[News], None]
 
 
-class Desk:
-    """Storage as the event loop sees it; every method may raise `LocalError`."""
+class Worker(Protocol):
+    """Whoever carries out calls that block."""
 
-    def __init__(self, storage: Storage) -> None:
+    async def __call__(self, work: Callable[[], T], turn: anyio.CapacityLimiter) -> T:
+        """What `work` returns or raises; it runs while `turn` is held, and is waited for."""
+        ...
+
+
+async def in_thread(work: Callable[[], T], turn: anyio.CapacityLimiter) -> T:
+    """A worker thread: the event loop goes on meanwhile."""
+    return await anyio.to_thread.run_sync(work, limiter=turn)
+
+
+class Desk:
+    """Storage as the event loop sees it; every method may raise `LocalError`.
+
+    `worker` carries out its calls; a simulation has them done in place.
+    """
+
+    def __init__(self, storage: Storage, worker: Worker = in_thread) -> None:
         self._storage = storage
+        self._worker = worker
         self._turn = anyio.CapacityLimiter(1)
         # asyncio's own cancel() pierces anyio's shield and would free the turn while the thread
         # still works; the lock makes the next call wait for it all the same.
@@ -62,7 +79,7 @@ class Desk:
             with self._busy:
                 return function(self._storage)
 
-        return await anyio.to_thread.run_sync(work, limiter=self._turn)
+        return await self._worker(work, self._turn)
 
     async def change(self, function: Callable[[Storage], T]) -> T:
         """What `function(storage)` returns; listeners hear of what it added to the set."""

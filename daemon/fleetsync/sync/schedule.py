@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum, auto
+from typing import Protocol
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
@@ -30,8 +31,24 @@ class Due(Enum):
 PURGE_SECONDS = 86_400.0
 
 
+class Timetable(Protocol):
+    """What posts `Due` words in time; started and stopped once."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """End; idempotent."""
+
+    def clock_changed(self) -> None:
+        """The wall clock was set or the machine slept: begin new intervals."""
+
+
 class Schedule:
-    """The running schedule; `post` is called in the event loop. `start` needs a running loop."""
+    """The running schedule by the clock of the machine; `post` is called in the event loop.
+
+    `start` needs a running loop.
+    """
 
     def __init__(self, post: Callable[[Due], None], tempo: Tempo) -> None:
         intervals = {Due.SWEEP: tempo.sweep, Due.EXCHANGE: tempo.exchange, Due.PURGE: PURGE_SECONDS}
