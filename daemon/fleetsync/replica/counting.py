@@ -54,11 +54,13 @@ class Counting:
         self._token = token
         self.unreadable: dict[str, str] = {}
         """Log path → why its stats.json cannot be counted into."""
+        self._unfinished: set[str] = set()
 
     def count(self, root: Folder, path: str, bodies: Bodies) -> None:
         """Count everything that waits at this log (F2 to J4). Raises `LockBusy`, `StorageFailed`."""
         directory, _, _ = path.rpartition("/")
         with root.enter(directory) as folder, _locked(folder):
+            self._finish(folder, path)
             try:
                 current = _load(folder)
             except MalformedRecord as error:
@@ -85,10 +87,23 @@ class Counting:
         count = Count(path, ids, temporary, folder.identity()[1], after.epoch)
         folder.create(count.temporary, stats.dumps(after))
         folder.sync()
+        self._unfinished.add(path)
         self._journal.ledger.begin_count(count)
         folder.rename_to(count.temporary, folder, STATS)
         folder.sync()
         self._journal.ledger.finish_count(count)
+        self._unfinished.discard(path)
+
+    def _finish(self, folder: Folder, path: str) -> None:
+        """What an error of the disk interrupted in this process is settled before anything is counted
+        again, as after a crash: the rename may have been done.
+        """
+        if path not in self._unfinished:
+            return
+        for count in self._journal.ledger.counts():
+            if count.path == path:
+                self._recover_one(folder, count)
+        self._unfinished.discard(path)
 
     def _due(self, path: str, current: SkillStats | None) -> list[bytes]:
         """The ids to count now: what waits, or in a new epoch all that ever came from peers."""
@@ -111,6 +126,7 @@ class Counting:
         if folder.identity()[1] != count.directory:
             self._journal.ledger.drop_count(count.path)
         elif folder.status(count.temporary) is None:
+            folder.sync()
             self._journal.ledger.finish_count(count)
         else:
             folder.remove(count.temporary)
@@ -138,6 +154,7 @@ class Counting:
             if folder.status(STATS) is None:
                 return
             with _locked(folder):
+                self._finish(folder, path)
                 self._reset_in(folder, path, manifest)
 
     def _reset_in(self, folder: Folder, path: str, manifest: bytes) -> None:
@@ -157,6 +174,7 @@ class Counting:
         """
         directory, _, _ = path.rpartition("/")
         with root.enter(directory) as folder, _locked(folder):
+            self._finish(folder, path)
             base = _load(folder) or self._fresh(folder)
             after = counters.with_fold(base, counters.fold(_events(lines.values())))
             foreign = self._journal.ledger.foreign(path)

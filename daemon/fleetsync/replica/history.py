@@ -46,6 +46,11 @@ class History:
             HistoryEntry(0, path, why, self._now(), stamp, from_device, len(value), digest)
         )
 
+    def holds(self, path: str, value: bytes) -> bool:
+        """Whether this value of the path is listed, for whatever reason."""
+        digest = hashlib.sha256(value).hexdigest()
+        return any(entry.sha256 == digest for entry in self._journal.history(path))
+
     def entries(self, path: str | None = None) -> list[HistoryEntry]:
         """Newest first; of one path, of everything below a directory, or all."""
         return self._journal.history(path)

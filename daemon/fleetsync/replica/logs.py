@@ -94,7 +94,8 @@ class Logs:
         with folder:
             fd = folder.open_file(name, os.O_RDONLY)
             try:
-                return self._read(fd, path, row)
+                with files.storage_errors(folder.at(name)):
+                    return self._read(fd, path, row)
             finally:
                 os.close(fd)
 
@@ -269,7 +270,8 @@ class Logs:
             except (FileNotFoundError, FleetsyncError):
                 return {}
             try:
-                return _carried(path, _read_entries(fd, wanted))
+                with files.storage_errors(folder.at(name)):
+                    return _carried(path, _read_entries(fd, wanted))
             finally:
                 os.close(fd)
 
@@ -307,10 +309,11 @@ class Logs:
         if not log.in_place():
             raise FileChanged(f"{log.folder.at(log.name)} was replaced while it was being opened")
         self._settle_outstanding(log, path, row)
-        missing = lines
-        if self.changed(path, log.look()):
+        changed = self.changed(path, log.look())
+        if changed:
             self._read(log.fd, path, row)
-            missing = self._not_in_file(lines)
+        # parked lines of another origin may have been found in the file while those before were written
+        missing = self._not_in_file(lines) if changed or parked else lines
         if not missing:
             return
         offset = log.look().size
@@ -457,7 +460,7 @@ def _opened(folder: Folder, name: str, row: Dataset) -> Iterator[_Open]:
     try:
         if row.lock is LogLock.SIDECAR:
             lock = folder.open_file("events.lock", os.O_RDWR | os.O_CREAT)
-        with flocked(lock, folder.at(name)):
+        with flocked(lock, folder.at(name)), files.storage_errors(folder.at(name)):
             yield _Open(folder, name, fd)
     finally:
         os.close(fd)

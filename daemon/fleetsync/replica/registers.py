@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import msgspec
 
 from fleetsync import datasets
-from fleetsync.errors import FileChanged
+from fleetsync.errors import FileChanged, StorageFailed
 from fleetsync.files import Folder
 from fleetsync.merge import register
 from fleetsync.merge.register import GONE_DIGEST, Version
@@ -321,6 +321,10 @@ class Registers:
         if value is not None:
             self._keep_value(path, value, replaced_by)
 
+    def _is_kept(self, path: str, raw: bytes) -> bool:
+        value = values_of(path, raw).get(path)
+        return value is None or self._history.holds(path, value)
+
     def _keep_value(self, path: str, value: bytes, replaced_by: Version | None) -> None:
         digest = register.digest_of(value)
         lost = next((m for m in self.versions.members(path) if m.version.stamp.digest == digest), None)
@@ -380,7 +384,10 @@ class Registers:
         self._swaps.sweep(root)
 
     def _recover_one(self, root: Folder, swap: Swap) -> None:
-        staged = self._swaps.staged(root, swap)
+        try:
+            staged = self._swaps.staged(root, swap)
+        except StorageFailed:
+            return  # what cannot be read cannot be put into history: it stays where it is
         if staged is None or not was_made(swap, staged):
             self._swaps.forget(swap)
             return
@@ -414,12 +421,17 @@ class Registers:
         return change
 
     def _second_look(self, root: Folder, swap: Swap) -> Change:
-        staged = self._swaps.staged(root, swap)
+        try:
+            staged = self._swaps.staged(root, swap)
+        except StorageFailed:
+            return NOTHING  # as above
         change = NOTHING
-        if staged is not None and is_foreign(swap, staged):
+        if staged is not None and was_made(swap, staged):
             current = self.versions.current(swap.path)
-            self._keep(swap.path, staged, current)
-            if current is not None:
+            late = is_foreign(swap, staged)
+            if late or not self._is_kept(swap.path, staged):  # an error may have come before it was
+                self._keep(swap.path, staged, current)
+            if late and current is not None:
                 change = self._rescue(swap.path, staged, None if swap.version == GONE_DIGEST else current)
         self._swaps.finish(root, swap)
         return change

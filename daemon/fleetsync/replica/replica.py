@@ -454,12 +454,15 @@ class Replica:
                 respell(root, spelling)
 
     def _scan_quietly(self, root: Folder, seen: Seen) -> None:
-        """One file's trouble is told by `condition`; it never keeps the others from being read."""
+        """One file's trouble is told by `condition`; it never keeps the others from being read. What was
+        minted before it is in the journal, and the index learns of it by being aligned.
+        """
         try:
             self._scan_one(root, seen)
         except FileNotFoundError:
             return
         except FleetsyncError as error:
+            self._aligned = False
             self._troubles[seen.path] = str(error)
         else:
             self._troubles.pop(seen.path, None)
@@ -597,11 +600,14 @@ class Replica:
         try:
             wrote = self._registers.apply(root, path)
         except (FileChanged, LockBusy):
+            self._aligned = False
             return
         except MalformedRecord as error:  # a file that cannot be taken apart is never replaced
+            self._aligned = False
             self._troubles[path] = f"{path}: {error}"
             return
         except StorageFailed as error:
+            self._aligned = False
             self._troubles[path] = f"{path}: {error}"
             raise
         self._troubles.pop(path, None)

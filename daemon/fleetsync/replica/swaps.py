@@ -149,11 +149,14 @@ class Swaps:
         return [swap for swap in self._journal.swaps() if swap.since <= horizon]
 
     def staged(self, root: Folder, swap: Swap) -> bytes | None:
-        """What is in staging: the new file before the exchange, the old one after it."""
+        """What is in staging: the new file before the exchange, the old one after it; None if nothing is.
+
+        Raises `StorageFailed` when it cannot be read.
+        """
         try:
             with root.enter(STAGING) as staging:
                 return staging.read(swap.staged, self._limit)
-        except (FileNotFoundError, StorageFailed):
+        except FileNotFoundError:
             return None
 
     def finish(self, root: Folder, swap: Swap) -> None:

@@ -25,7 +25,7 @@ from fleetsync.replica.history import History, Why
 from fleetsync.replica.index import IN_JOURNAL, Index
 from fleetsync.replica.journal import Journal, ParkedLine, Trashing
 from fleetsync.replica.layout import WATCHED_ROOTS
-from fleetsync.replica.lines import TRASHED, Lines, directory_exists, logs_beside
+from fleetsync.replica.lines import TRASHED, Lines, directory_exists, logs_beside, see
 from fleetsync.replica.logs import Logs
 from fleetsync.replica.presence import Presence, presence, presences
 from fleetsync.replica.registers import Registers
@@ -86,7 +86,9 @@ class Units:
         self.came_back(present)
         missing = [path for path in self._registers.sightings.present() if path not in present]
         now = _Missing(self._now(), watched)
-        self._missing = {path: self._missing.get(path, now) for path in missing}
+        since = {path: self._missing.get(path, now) for path in missing}
+        # what went before the clock was set back has been missing since now, not until it is that late again
+        self._missing = {path: each if each.since <= now.since else now for path, each in since.items()}
         changed = self._roots_changed(root)
         if changed and any(path.partition("/")[0] in changed for path in missing):
             self.guard.hold(Cause.DELETED_HERE, missing)
@@ -215,6 +217,8 @@ class Units:
             self.take_over(root, trashing)
         for path in self._registers.sightings.present():
             if _unit(path) == unit:
+                if trashing is None:  # a person was faster: the lines come back into trash
+                    self._drop_lines(path)
                 self._registers.note_gone(path)
 
     def _remove_file(self, root: Folder, path: str) -> None:
@@ -236,10 +240,13 @@ class Units:
                 self._history.keep(path, value, Why.DELETED, None, None)
             for log, _ in logs_beside(path):
                 self._take_lines(root, trashing, log)
-            self._registers.note_gone(path)
+            if see(root, path) is None:
+                self._registers.note_gone(path)
 
     def _take_lines(self, root: Folder, trashing: Trashing, log: str) -> None:
-        """Every line of the trashed log is a member whose body is in the journal from now on."""
+        """Every line of the trashed log is a member whose body is in the journal from now on, unless the
+        directory came back meanwhile and the line stands there.
+        """
         row = datasets.require(log)[1]
         found: dict[bytes, ParkedLine] = {}
         for line in loglines.lines(self._trash.read(root, trashing, log.rpartition("/")[2])):
@@ -249,13 +256,20 @@ class Units:
                 continue  # it stays in the copy, as it is
             body = datasets.carried(row, line.body)
             found.setdefault(key.id, ParkedLine(key.id, log, key.ts, body, TRASHED, None))
-        ids = list(found)
+        in_file = {e.key.id for e in self._index.of_path(log) if e.offset != IN_JOURNAL}
+        came_back = self._is_indexed(root, log)
+        ids = [identity for identity in found if not (came_back and identity in in_file)]
         origins = self._journal.ledger.origins(log, ids)
         self._journal.ledger.note_local(log, [i for i in ids if i not in origins])
-        self._lines.park([line._replace(origin=origins.get(line.id)) for line in found.values()])
-        self._logs.forget(log)
-        lost = [e.key.id for e in self._index.of_path(log) if e.offset != IN_JOURNAL]
-        self._index.remove(lost)
+        self._lines.park([found[i]._replace(origin=origins.get(i)) for i in ids])
+        if not came_back:
+            self._logs.forget(log)
+            self._index.remove([i for i in in_file if i not in found])
+
+    def _is_indexed(self, root: Folder, log: str) -> bool:
+        """Whether the index speaks of the file that stands in home now, not of the one that left."""
+        look, state = see(root, log), self._index.file(log)
+        return look is not None and state is not None and (look.device, look.inode) == state[1:3]
 
     def recover(self, root: Folder) -> None:
         """Take over again what a crash interrupted."""

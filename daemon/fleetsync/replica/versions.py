@@ -122,11 +122,15 @@ class Versions:
         observed = None if held else version.stamp.hybrid
         return Verdict(Outcome.NEW, HELD if held else ""), self._admit(member, observed)
 
-    def _admit(self, member: Member, observed: int | None = None) -> Change:
-        """Make it a member; `observed` is the hybrid time to which our clock catches up with it."""
+    def _admit(self, member: Member, observed: int | None = None, minted: int | None = None) -> Change:
+        """Make it a member; `observed` is the hybrid time to which our clock catches up with it, `minted`
+        its number if it is our own. What is remembered here follows what the journal has committed.
+        """
         path = member.stored.path
         covered = [m for m in self.members(path) if register.covers(member.version, m.version)]
         with self._journal.transaction():
+            if minted is not None:
+                self._journal.put_number(_NUMBER, minted)
             if observed is not None:
                 self._observe(observed)
             self._journal.add_version(member.stored, [m.stored.id for m in covered])
@@ -203,10 +207,8 @@ class Versions:
 
     def _author(self, path: str, version: Version) -> Change:
         body = register.encode(version)
-        with self._journal.transaction():
-            self._journal.put_number(_NUMBER, version.dot.n)
-            stored = StoredVersion(datasets.identify(path, body).id, path, body, None)
-            return self._admit(Member(stored, version))
+        stored = StoredVersion(datasets.identify(path, body).id, path, body, None)
+        return self._admit(Member(stored, version), minted=version.dot.n)
 
     def _dot(self, hybrid: int, vector: Mapping[str, int]) -> Dot:
         """Above every number of this device that anybody can know, a restored journal's too, and not

@@ -393,3 +393,46 @@ def test_a_version_says_what_its_deletion_deleted(pair: tuple[Laptop, Laptop]) -
     gone = register.decode(body)
     assert (gone.value, gone.before) == (None, MANIFEST)
     assert gone.floor is not None
+
+
+def test_a_deletion_by_two_people_leaves_no_member_without_a_body(pair: tuple[Laptop, Laptop]) -> None:
+    """Where the directory is gone already when a peer's deletion arrives, its lines leave the set: a member
+    that cannot be given would keep the two apart for ever.
+    """
+    one, two = pair
+    one.delete("deploy")
+    shutil.rmtree(two.path(SKILL))
+    meet(one, two)
+    assert two.replica.head().count == len(two.ids())
+
+
+def test_a_skill_that_came_back_keeps_its_lines_at_the_second_look(pair: tuple[Laptop, Laptop]) -> None:
+    """The second look at a directory that had left home takes late lines only: those that stand in the new
+    directory stay there, once.
+    """
+    one, two = pair
+    mine = line(50, "two")
+    with two.path(LOG).open("ab") as log:
+        log.write(mine + b"\n")
+    two.replica.scan(None)
+    meet(one, two)
+    one.delete("deploy")
+    meet(one, two)
+    one.replica.restore(SKILL, None)
+    meet(one, two)
+    two.pass_time(70)
+    meet(one, two)
+    two.replica.scan(None)
+    assert sorted(two.lines()) == sorted([*LOCAL, mine])
+    assert two.replica.head().count == len(two.ids())
+
+
+def test_a_clock_that_is_set_back_does_not_keep_a_deletion_waiting(pair: tuple[Laptop, Laptop]) -> None:
+    """What was seen missing at a time that has not come yet has been missing since now."""
+    one, _ = pair
+    one.now += 3600 * SECOND
+    shutil.rmtree(one.path(SKILL))
+    one.replica.scan(None)
+    one.now -= 3600 * SECOND
+    one.pass_time(6)
+    assert one.replica.due_in() is None
