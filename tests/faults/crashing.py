@@ -1,8 +1,7 @@
 """A child process that dies by SIGKILL at the n-th thing it does to the disk.
 
 It carries out a scenario on a replica and kills itself before, after or in the middle of the n-th
-call that changes the disk. Nothing in the product knows of this: the operating system's calls are
-wrapped here, from outside.
+call that changes the disk (`disk_calls.py`).
 """
 
 from __future__ import annotations
@@ -16,8 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from fleetsync import files
-from tests.faults import scenarios
+from tests.faults import disk_calls, scenarios
 
 
 class Fuse:
@@ -33,59 +31,48 @@ class Fuse:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def around(fuse: Fuse, call: Callable[..., Any]) -> Callable[..., Any]:
-    """The call with a point before and a point after."""
+class DeadlyGate:
+    """Lets everything pass, with points around and within it."""
 
-    def wrapped(*arguments: Any, **named: Any) -> Any:
-        fuse.burn()
-        result = call(*arguments, **named)
-        fuse.burn()
-        return result
+    def __init__(self, fuse: Fuse) -> None:
+        self._fuse = fuse
 
-    return wrapped
-
-
-def torn(fuse: Fuse, write: Callable[..., int]) -> Callable[..., int]:
-    """A write with points before, at a third, and after: what a kill in the page cache leaves."""
-
-    def wrapped(fd: int, data: Any, *rest: Any) -> int:
-        fuse.burn()
+    def write(self, call: Callable[..., int], fd: int, data: Any, *rest: Any) -> int:
+        """Points before, at a third, and after: what a kill in the page cache leaves."""
+        self._fuse.burn()
         third = len(data) // 3
-        done = write(fd, data[:third], *rest) if third else 0
-        fuse.burn()
+        done = call(fd, data[:third], *rest) if third else 0
+        self._fuse.burn()
         offset = (rest[0] + done,) if rest else ()
-        done += write(fd, data[done:], *offset)
-        fuse.burn()
+        done += call(fd, data[done:], *offset)
+        self._fuse.burn()
         return done
 
-    return wrapped
+    def change(self, name: str, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        """A point before and a point after; opening a file is no step of its own."""
+        if name == "open":
+            return call(*arguments, **named)
+        return self._around(functools.partial(call, *arguments, **named))
 
+    def opened(self, connection: sqlite3.Connection, path: str) -> None:
+        """Opening a database is no step of its own."""
 
-def arm(fuse: Fuse) -> None:
-    """Wrap every call by which the program can change the disk."""
-    os.write = torn(fuse, os.write)
-    os.pwrite = torn(fuse, os.pwrite)
-    for name in ("fsync", "rename", "unlink", "rmdir", "mkdir", "link", "fchmod"):
-        setattr(os, name, around(fuse, getattr(os, name)))
-    files._rename_with = around(fuse, files._rename_with)
-    connect = sqlite3.connect
+    def commit(self, connection: sqlite3.Connection, call: Callable[[], sqlite3.Cursor]) -> sqlite3.Cursor:
+        """A point before and a point after."""
+        cursor: sqlite3.Cursor = self._around(call)
+        return cursor
 
-    class Connection(sqlite3.Connection):
-        def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
-            if sql != "COMMIT":
-                return super().execute(sql, *arguments)
-            fuse.burn()
-            cursor = super().execute(sql)
-            fuse.burn()
-            return cursor
-
-    setattr(sqlite3, "connect", functools.partial(connect, factory=Connection))  # noqa: B010 - mypy would object
+    def _around(self, call: Callable[[], Any]) -> Any:
+        self._fuse.burn()
+        result = call()
+        self._fuse.burn()
+        return result
 
 
 def live(scenario: str, points: int, folder: Path) -> NoReturn:
     """Carry out the scenario in this (forked) process with the fuse lit; never returns."""
     try:
-        arm(Fuse(points))
+        disk_calls.install(DeadlyGate(Fuse(points)))
         scenarios.SCENARIOS[scenario].act(scenarios.opened(folder))
     except BaseException:  # noqa: BLE001 - a forked child must not run into the test runner
         traceback.print_exc()
