@@ -42,14 +42,14 @@ def rewrite(kind: str, laptop: Laptop, path: str, count: int) -> subprocess.Pope
 
 
 def document(laptop: Laptop, path: str) -> dict[str, Any]:
-    """The file as it says."""
-    found: dict[str, Any] = yaml.load(laptop.read(path), Loader=yaml.BaseLoader)
-    return found
+    """The file as it says; empty if there is none."""
+    found: dict[str, Any] | None = yaml.load(laptop.read(path), Loader=yaml.BaseLoader)
+    return found or {}
 
 
 def models(laptop: Laptop) -> dict[str, str]:
     """What each entry says that it is."""
-    return {name: entry["model"] for name, entry in document(laptop, MODELS)["models"].items()}
+    return {name: entry["model"] for name, entry in document(laptop, MODELS).get("models", {}).items()}
 
 
 def agents(laptop: Laptop) -> set[str]:
@@ -88,6 +88,25 @@ def test_both_sides_rewrite_a_channel_in_a_loop(fleet: Fleet) -> None:
     for laptop in (desk, travel):
         until(partial(_is, agents, laptop, expected), f"{laptop.name} has all participants")
     all_equal(desk, travel)
+
+
+def test_entries_have_a_history_and_a_state(fleet: Fleet) -> None:
+    """By their paths: what was replaced can be restored, and a secret that is not here is named by `status`
+    and `doctor`.
+    """
+    desk, travel = fleet.pair()
+    for model in ("one", "two"):
+        desk.write(MODELS, f"models:\n  open:ai:\n    model: {model}\n    secret: env:NO_SUCH\n".encode())
+        until(partial(_is, models, travel, {"open:ai": model}), f"{model} has arrived")
+    path = f"{MODELS}/open%3Aai"
+    assert [entry["path"] for entry in travel.ask("history", MODELS)["entries"]] == [path]
+    assert travel.ask("restore", path)["path"] == path
+    until(partial(_is, models, desk, {"open:ai": "one"}), "it is restored")
+    [alert] = travel.status()["alerts"]
+    assert (alert["code"], path in alert["detail"]) == ("degraded", True)
+    assert travel.status()["home"]["state"] == "degraded"
+    checks = {check["name"]: check for check in travel.ask("doctor", code=1)["checks"]}
+    assert any("env:NO_SUCH" in check["detail"] and not check["ok"] for check in checks.values())
 
 
 def _is(read: Any, laptop: Laptop, expected: object) -> bool:

@@ -30,10 +30,11 @@ class Laptop:
         self.folder = folder / letter
         (self.folder / "home").mkdir(parents=True)
         self.now = NOW
+        self.secrets = {"env:KEY"}
         self.replica = self._open()
 
     def _open(self) -> Replica:
-        around = Surroundings(lambda: self.now, os.urandom, self.check)
+        around = Surroundings(lambda: self.now, os.urandom, self.check, lambda name: name in self.secrets)
         replica = Replica(self.folder / "home", self.folder / "state", self.device, around, SKEW)
         replica.scan(None)
         return replica

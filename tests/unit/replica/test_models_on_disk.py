@@ -14,6 +14,8 @@ from fleetsync.merge.register import Dot, Stamp, Version
 from fleetsync.ports import Group, HomeState, Outcome
 from fleetsync.records import models
 from fleetsync.records.names import part_of
+from fleetsync.replica.registers import Registers
+from fleetsync.selection import EVERYTHING, Selection
 from tests.unit.replica.test_deletions import SECOND, Laptop, meet
 
 FILE = "models.yaml"
@@ -220,6 +222,70 @@ def test_a_file_that_does_not_parse_is_never_replaced(pair: tuple[Laptop, Laptop
     meet(one, two)
     assert b"qwen4" in held(two)["qwen"]
     assert two.replica.condition().alerts == []
+
+
+# --- secrets --------------------------------------------------------------------------------------------
+
+
+def told(laptop: Laptop) -> list[tuple[str, str]]:
+    """What a person is told: code, and the path it is about."""
+    alerts = laptop.replica.condition().alerts
+    return sorted((alert.code, alert.detail.partition(": ")[0]) for alert in alerts)
+
+
+def test_secrets_that_are_not_here_are_told_until_they_are(pair: tuple[Laptop, Laptop]) -> None:
+    """References to the environment and the keychain on every device; a path only where it came from
+    elsewhere. The entries are written all the same.
+    """
+    one, two = pair
+    secrets = {"good": "env:KEY", "none": "env:NONE", "chain": "keychain:s/a", "path": "file:/x"}
+    entries = "".join(f"  {name}: {{provider: p, secret: '{value}'}}\n" for name, value in secrets.items())
+    put(one, text().replace(b"roles:", entries.encode() + b"roles:"))
+    meet(one, two)
+    assert held(two) == held(one)
+    degraded = [("degraded", entry("chain")), ("degraded", entry("none"))]
+    assert told(one) == degraded
+    assert told(two) == [*degraded, ("flagged", entry("path"))]
+    assert two.replica.condition().state is HomeState.DEGRADED
+    two.secrets |= {"env:NONE", "keychain:s/a"}
+    assert told(two) == [("flagged", entry("path"))]
+
+
+def test_an_entry_that_is_left_out_here_stays_as_it_is(pair: tuple[Laptop, Laptop]) -> None:
+    """A selection may name single entries: neither sent, nor taken, nor taken for deleted."""
+    one, two = pair
+    two.replica.select(Selection((entry("qwen"),)))
+    put(one, text("qwen4").replace(b"claude-opus", b"claude-2"))
+    two.now = one.now
+    two.replica.apply([group for group in one.groups() if group.path != entry("qwen")], one.device)
+    two.pass_time(6)
+    assert b"qwen3" in held(two)["qwen"]
+    assert b"claude-2" in held(two)["claude"]
+    assert {group.path for group in two.groups()} == {entry("claude")}
+    two.replica.select(EVERYTHING)
+    meet(one, two)
+    assert held(one) == held(two)
+
+
+def test_an_entry_that_came_just_before_a_kill_is_not_taken_back(
+    pair: tuple[Laptop, Laptop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first change was put in place less than a minute ago, the daemon died before it put in the second:
+    the file, which still has the first, is no edit of the second.
+    """
+    one, two = pair
+    put(one, text("qwen4"))
+    meet(one, two)
+    put(one, text("qwen5"))
+    two.now = one.now
+    monkeypatch.setattr(Registers, "apply", lambda *_: False)
+    two.replica.apply(one.groups(), one.device)
+    assert b"qwen4" in held(two)["qwen"]
+    monkeypatch.undo()
+    two.reopen()
+    meet(one, two)
+    assert b"qwen5" in held(one)["qwen"]
+    assert b"qwen5" in held(two)["qwen"]
 
 
 # --- deletions --------------------------------------------------------------------------------------
