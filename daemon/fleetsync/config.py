@@ -152,6 +152,13 @@ class Clock(Section, frozen=True):
     max_skew: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 600.0
 
 
+class Limits(Section, frozen=True):
+    """`[limits]`: what one peer may bring in an hour before a person is asked."""
+
+    items: Annotated[int, msgspec.Meta(ge=1, le=1 << 53)] = 10_000_000
+    bytes: Annotated[int, msgspec.Meta(ge=1, le=1 << 53)] = 8 << 30
+
+
 class History(Section, frozen=True):
     """`[history]`: a version goes when it is older than `days` and `keep` newer ones of its path exist."""
 
@@ -189,6 +196,7 @@ class Config(Section, frozen=True):
     channels: Channels = Channels()
     clock: Clock = Clock()
     history: History = History()
+    limits: Limits = Limits()
     store: Store = Store()
     experience: Experience = Experience()
     audit: Audit = Audit()

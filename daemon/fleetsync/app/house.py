@@ -33,6 +33,7 @@ from fleetsync.errors import BrokenConfig, NotFound, NotTrusted, UserError
 from fleetsync.ports import Alert, Storage
 from fleetsync.records.addresses import Address, parse_address
 from fleetsync.records.names import DeviceId, ReplicaPath, require_name
+from fleetsync.replica.allowance import Limits
 from fleetsync.replica.replica import Replica
 from fleetsync.replica.watcher import Watcher
 from fleetsync.selection import Selection
@@ -177,10 +178,15 @@ class House:
             await self._select()
 
     async def _set_rules(self) -> None:
-        """By what the replica judges signed lines: whose keys belong here, and whether all must be signed."""
+        """By what the replica judges what comes: whose keys belong here, whether all lines must be signed,
+        and how much one peer may bring.
+        """
         fleet, required = self._fleet.trusted(), self.settings.config.channels.require_signatures
 
+        limits = self.settings.config.limits
+
         def set_rules(_: Storage) -> None:
+            self._replica.limit(Limits(limits.items, limits.bytes))
             self._replica.expect(fleet)
             self._replica.require_signatures(required)
 

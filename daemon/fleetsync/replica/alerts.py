@@ -104,6 +104,7 @@ def newer_channel(path: str, version: int) -> Alert:
 _ASKED = {
     Cause.DELETED_HERE: "{n} things are gone from home at once: {paths}",
     Cause.DELETED_ELSEWHERE: "{n} things were deleted on another device at once: {paths}",
+    Cause.FLOODED: "a peer has brought more than is allowed in an hour, and the rest is parked: {paths}",
     Cause.RESTORED: "home looks like an older backup; the current values were put back: {paths}",
 }
 

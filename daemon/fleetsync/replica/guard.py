@@ -1,4 +1,5 @@
 """The guard: many things gone at once, or gone back in time, are more likely an accident than a wish.
+So is more from one peer than `allowance.py` allows; of that alone nothing else is held back.
 
 Rule of the file: it only decides and remembers. While it holds, nothing is minted or applied; a
 person confirms or undoes with one command (SEMANTICS §2.5, §3.5).
@@ -11,6 +12,7 @@ from enum import StrEnum
 
 import msgspec
 
+from fleetsync.replica.allowance import Allowance
 from fleetsync.replica.journal import Journal
 
 WINDOW = 600_000_000
@@ -28,6 +30,7 @@ class Cause(StrEnum):
     DELETED_HERE = "deleted-here"
     DELETED_ELSEWHERE = "deleted-elsewhere"
     RESTORED = "restored"
+    FLOODED = "flooded"
 
 
 class Held(msgspec.Struct, frozen=True, array_like=True):
@@ -43,6 +46,7 @@ class Guard:
     def __init__(self, journal: Journal, now: Callable[[], int]) -> None:
         self._journal = journal
         self._now = now
+        self.allowance = Allowance(journal, now)
         raw = journal.get(_HELD)
         self.held = msgspec.msgpack.decode(raw, type=Held) if raw else None
 

@@ -37,6 +37,7 @@ UNREADABLE = "mur here could not read it"
 REPEATED = "mur wrote another line with this idempotency key"
 UNANSWERED = "a question that only the device that asked can take an answer to"
 TRASHED = "deleted"
+FLOODED = "its peer brought more than is allowed in an hour: waiting for a person"
 GUARDED = "many things are gone at once: waiting for a person"
 
 
@@ -109,6 +110,8 @@ class Lines:
 
     def _admit(self, root: Folder, path: str, row: Dataset, lines: list[NewLine], origin: DeviceId) -> None:
         reasons = self._reasons(root, path, row, lines)
+        if self._guard.allowance.withholds(origin):
+            reasons = {**dict.fromkeys((line.key.id for line in lines), FLOODED), **reasons}
         writable = [line for line in lines if line.key.id not in reasons]
         self.park(
             [
@@ -233,7 +236,8 @@ class Lines:
         if not parked:
             return
         lines = [NewLine(Key(line.ts, line.id), line.body) for line in parked]
-        reasons = self._reasons(root, path, row, lines)
+        withheld = [x.id for x in parked if x.reason == FLOODED and self._guard.allowance.withholds(x.origin)]
+        reasons = {**dict.fromkeys(withheld, FLOODED), **self._reasons(root, path, row, lines)}
         for reason in {*reasons.values()}:
             changed = [x.id for x in parked if reasons.get(x.id) == reason != x.reason]
             self._journal.set_reason(changed, reason)
@@ -294,6 +298,11 @@ class Lines:
         row = datasets.find(path)
         if row is not None and self.carries(path) and has_manifest(root, path, row):
             self.count(root, path, row, {})
+
+    def flooded(self) -> list[str]:
+        """The logs in which lines wait because their peer brought too much."""
+        reasons = self._journal.parked_reasons()
+        return sorted({path for path, reason, _ in reasons if reason == FLOODED and self.carries(path)})
 
     # --- how it is ----------------------------------------------------------------------------------
 

@@ -48,6 +48,7 @@ from fleetsync.records.names import DeviceId
 from fleetsync.records.signatures import Check
 from fleetsync.records.timestamps import Timestamp
 from fleetsync.replica import alerts, approvals
+from fleetsync.replica.allowance import Limits
 from fleetsync.replica.counting import STATS, Counting
 from fleetsync.replica.edits import REBUILT
 from fleetsync.replica.guard import Cause, Guard, Held
@@ -546,14 +547,23 @@ class Replica:
         if not self._carries(path):
             return [Verdict(Outcome.REFUSED, NOT_CARRIED)] * len(group.bodies)
         if row.kind is Kind.REGISTER:
-            return self._apply_versions(root, path, group.bodies, origin)
-        verdicts: list[Verdict] = []
+            verdicts = self._apply_versions(root, path, group.bodies, origin)
+            self._spend(origin, group.bodies, verdicts)
+            return verdicts
+        verdicts = []
         for at in range(0, len(group.bodies), LINES_AT_ONCE):
             some = Group(path, group.bodies[at : at + LINES_AT_ONCE])
-            verdicts += self._lines.take(root, path, row, some, origin)
+            taken = self._lines.take(root, path, row, some, origin)
+            self._spend(origin, some.bodies, taken)
+            verdicts += taken
         if any(verdict.outcome is Outcome.NEW for verdict in verdicts):
             self._revive(root, path, row.manifest)
         return verdicts
+
+    def _spend(self, origin: DeviceId, bodies: Sequence[bytes], verdicts: Sequence[Verdict]) -> None:
+        new = [len(b) for b, v in zip(bodies, verdicts, strict=True) if v.outcome is Outcome.NEW]
+        if new:
+            self._units.guard.allowance.spend(origin, len(new), sum(new))
 
     def _apply_versions(
         self, root: Folder, path: str, bodies: Sequence[bytes], origin: DeviceId
@@ -591,7 +601,7 @@ class Replica:
 
     def _bring(self, root: Folder, path: str) -> None:
         """The file becomes the current version; what could not be done now is done by `settle`."""
-        if self._units.guard.stops or not self._carries(path):
+        if self._units.guard.stops or not self._carries(path) or self._is_withheld(path):
             return
         row = datasets.find(path)
         standing = directory_exists(root, path.rpartition("/")[0])  # else nothing is there to reset
@@ -617,6 +627,17 @@ class Replica:
         self._registers.keep_losers(path)
         self._reset_counters(root)
         self._lines.unpark_beside(root, path)
+
+    def _is_withheld(self, path: str) -> bool:
+        """Whether the current version came from a peer that has brought too much."""
+        current = self._versions.current(path)
+        origins = [m.stored.origin for m in self._versions.members(path) if m.version is current]
+        return any(map(self._units.guard.allowance.withholds, origins))
+
+    def _withheld(self) -> list[str]:
+        """Whatever waits because a peer has brought too much."""
+        registers = [path for path in self._registers.unapplied() if self._is_withheld(path)]
+        return sorted({*registers, *self._lines.flooded()})
 
     def _reset_counters(self, root: Folder) -> None:
         """Beside every manifest that a peer's has replaced; what cannot be done now stays to be done."""
@@ -755,12 +776,23 @@ class Replica:
     @property
     def guarded(self) -> Held | None:
         """What the guard holds back until a person decides."""
-        return self._units.guard.held
+        guard = self._units.guard
+        if guard.held is None and guard.allowance.asks and (waiting := self._withheld()):
+            return Held(Cause.FLOODED, waiting)
+        return guard.held
+
+    def limit(self, limits: Limits) -> None:
+        """From now on a peer may bring so much in an hour."""
+        self._units.guard.allowance.limits = limits
 
     def decide(self, *, confirm: bool) -> list[str]:
         """A person's answer to the guard: it was meant, or it is undone. Returns the paths."""
         with self._home.open() as root, self._indexing():
-            paths = self._units.confirm(root) if confirm else self._units.undo()
+            if self._units.guard.held is None:
+                paths, allowance = self._withheld(), self._units.guard.allowance
+                allowance.release() if confirm else allowance.decline()
+            else:
+                paths = self._units.confirm(root) if confirm else self._units.undo()
             self._sweep(root)
         return paths
 
