@@ -12,8 +12,21 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from fleetsync.errors import JournalDamaged, StorageFailed
+
+
+class Rows(list[Any]):
+    """What a question came to, row by row."""
+
+    def fetchone(self) -> Any:
+        """The first row, None if there is none."""
+        return self[0] if self else None
+
+    def fetchall(self) -> list[Any]:
+        """All of them."""
+        return self
 
 
 class Database:
@@ -28,15 +41,11 @@ class Database:
     def open(cls, path: Path, schema: str, version: int) -> Database:
         """The database at `path`, made with this schema if there is none."""
         _make_private(path)
-        try:
+        with _told(path):
             db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
             _require_schema(db, path, schema, version)
-        except sqlite3.OperationalError as error:
-            raise StorageFailed(f"{path}: {error}") from error
-        except sqlite3.DatabaseError as error:
-            raise JournalDamaged(f"{path}: {error}") from error
         return cls(db)
 
     @classmethod
@@ -83,14 +92,10 @@ class Database:
                 raise JournalDamaged(f"{self._path}: {error}") from error
             raise
 
-    def query(self, sql: str, arguments: Sequence[object] = ()) -> sqlite3.Cursor:
-        """Ask."""
-        try:
-            return self._db.execute(sql, arguments)
-        except sqlite3.OperationalError as error:
-            raise StorageFailed(f"{self._path}: {error}") from error
-        except sqlite3.DatabaseError as error:
-            raise JournalDamaged(f"{self._path}: {error}") from error
+    def query(self, sql: str, arguments: Sequence[object] = ()) -> Rows:
+        """Ask; all of the answer is read here, for a damaged page may come at its end."""
+        with _told(self._path):
+            return Rows(self._db.execute(sql, arguments))
 
     def change(self, sql: str, arguments: Sequence[object] = ()) -> sqlite3.Cursor:
         """One statement; inside a transaction."""
@@ -99,6 +104,19 @@ class Database:
     def change_each(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         """One statement for each row; inside a transaction."""
         self._db.executemany(sql, rows)
+
+
+@contextmanager
+def _told(path: str | Path) -> Iterator[None]:
+    """SQLite's errors as ours. It quotes a damaged file in its messages, which need not be UTF-8 then; of a
+    text that is not, Python makes an operational error without a code.
+    """
+    try:
+        yield
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        if isinstance(error, sqlite3.OperationalError) and hasattr(error, "sqlite_errorcode"):
+            raise StorageFailed(f"{path}: {error}") from error
+        raise JournalDamaged(f"{path}: {error}") from error
 
 
 def _make_private(path: Path) -> None:

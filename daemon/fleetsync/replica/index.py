@@ -113,9 +113,12 @@ def _errors_converted(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode & 0xFF in _DAMAGE:
+        # An error without a code is Python's own: a text that is not UTF-8.
+        if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in _DAMAGE:
             raise IndexDamaged(f"{path}: {error}") from error
         raise StorageFailed(f"{path}: {error}") from error
+    except UnicodeDecodeError as error:  # SQLite quotes a damaged file in its messages
+        raise IndexDamaged(f"{path}: {error}") from error
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -179,8 +182,11 @@ class Index:
                     _create(connection, random(EPOCH_SIZE))
                 _check_version(connection)
                 return cls(connection, path)
-            except BaseException:
+            except BaseException as error:
                 connection.close()
+                # Values of other types than were written.
+                if isinstance(error, TypeError | ValueError | LookupError):
+                    raise IndexDamaged(f"{path}: {error}") from error
                 raise
 
     def close(self) -> None:

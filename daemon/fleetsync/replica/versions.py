@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from fleetsync import datasets
+from fleetsync.errors import JournalDamaged, MalformedRecord
 from fleetsync.merge import register
 from fleetsync.merge.register import Dot, Floor, Stamp, Version
 from fleetsync.ports import HELD, Key, Outcome, Verdict
@@ -72,7 +73,7 @@ class Versions:
         self._journal = journal
         self._members: dict[str, list[Member]] = {}
         for stored in journal.versions():
-            self._members.setdefault(stored.path, []).append(Member(stored, register.decode(stored.body)))
+            self._members.setdefault(stored.path, []).append(Member(stored, _version_of(stored)))
         self.spellings = Spellings(self._members)
 
     # --- the set --------------------------------------------------------------------------------
@@ -242,6 +243,13 @@ class Versions:
     def _observe(self, hybrid: int) -> None:
         if hybrid > self._journal.number(_HYBRID):
             self._journal.put_number(_HYBRID, hybrid)
+
+
+def _version_of(stored: StoredVersion) -> Version:
+    try:
+        return register.decode(stored.body)
+    except (MalformedRecord, TypeError) as error:
+        raise JournalDamaged(f"the journal's version of {stored.path} is damaged: {error}") from error
 
 
 def _joined_floor(versions: Iterable[Version]) -> Floor | None:

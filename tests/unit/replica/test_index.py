@@ -225,10 +225,13 @@ def test_something_else_is_refused(path: Path) -> None:
         "DROP TABLE blocks",
         "DELETE FROM meta",
         "ALTER TABLE names RENAME TO nomen",
+        "UPDATE names SET text = CAST(x'ff' AS TEXT)",
+        "UPDATE blocks SET sum = 'x', size = 'x'",
     ],
 )
 def test_another_version_or_a_broken_one_is_refused(index: Index, path: Path, damage: str) -> None:
-    """At the latest when it is opened."""
+    """At the latest when it is opened, values of other types than were written too."""
+    index.add(entries(0, 1000))
     index.close()
     with sqlite3.connect(path) as connection:
         connection.execute(damage)

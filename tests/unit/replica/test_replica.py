@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -388,6 +389,26 @@ def test_a_damaged_journal_stops_the_daemon(site: Site) -> None:
     site.replica.close()
     (site.folder / "state/journal.db").write_bytes(os.urandom(50_000))
     with pytest.raises(JournalDamaged, match=r"journal\.db"):
+        site._open()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE versions SET body = x'c0'",
+        "UPDATE versions SET body = 7",
+        "UPDATE versions SET path = CAST(x'ff' AS TEXT)",
+        "UPDATE sqlite_master SET sql = CAST(x'ff' AS TEXT)",
+    ],
+)
+def test_a_journal_damaged_in_a_part_stops_the_daemon_too(site: Site, damage: str) -> None:
+    """A value of another type, a text that is none, a page that SQLite quotes in its complaint."""
+    site.replica.close()
+    with sqlite3.connect(site.folder / "state/journal.db") as journal:
+        journal.execute("PRAGMA writable_schema = ON")
+        assert journal.execute(damage).rowcount
+    journal.close()
+    with pytest.raises(JournalDamaged, match="journal"):
         site._open()
 
 
