@@ -7,7 +7,7 @@ UV ?= $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 TESTS ?= tests
 
-.PHONY: help demo test check format bench venv lock clean
+.PHONY: help demo test check format bench fuzz venv lock clean
 
 help:
 	@echo "make demo    two daemons with throw-away homes pair, append, conflict and converge"
@@ -15,6 +15,7 @@ help:
 	@echo "make check   style, types, import floors, and the documents held against the code"
 	@echo "make format  let ruff lay out the code"
 	@echo "make bench   the budgets, measured, into docs/performance.md"
+	@echo "make fuzz    look for inputs that break a parser (SECONDS=10 for each; FUZZ=target; Linux on x86-64)"
 	@echo "make lock    write the lock files anew after a change in pyproject.toml (needs uv)"
 
 demo: venv
@@ -36,6 +37,12 @@ format: venv
 
 bench: venv
 	$(BIN)/python -m bench
+
+SECONDS ?= 10
+fuzz: venv
+	$(BIN)/python -c "import atheris" 2>/dev/null || $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,\
+		$(BIN)/python -m pip install --quiet) "atheris>=3,<4"
+	$(BIN)/python -m tests.fuzz $(FUZZ) --seconds $(SECONDS)
 
 venv: .venv/.stamp
 
