@@ -144,9 +144,11 @@ class Swaps:
         return self._journal.swaps()
 
     def due(self) -> list[Swap]:
-        """Those whose second look has come."""
-        horizon = self._now() - SECOND_LOOK
-        return [swap for swap in self._journal.swaps() if swap.since <= horizon]
+        """Those whose second look has come, or that are from a time that a clock set back has made later
+        than now: their bytes must not wait until it is that late again.
+        """
+        now = self._now()
+        return [swap for swap in self._journal.swaps() if not now - SECOND_LOOK < swap.since <= now]
 
     def staged(self, root: Folder, swap: Swap) -> bytes | None:
         """What is in staging: the new file before the exchange, the old one after it; None if nothing is.

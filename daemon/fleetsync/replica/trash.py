@@ -76,9 +76,9 @@ class Trash:
         return found
 
     def due(self) -> list[Trashing]:
-        """Directories whose second look has come."""
-        horizon = self._now() - SECOND_LOOK
-        return [trashing for trashing in self._journal.trashings() if trashing.since <= horizon]
+        """Directories whose second look has come, or that are from later than now: a clock was set back."""
+        now = self._now()
+        return [each for each in self._journal.trashings() if not now - SECOND_LOOK < each.since <= now]
 
     def read(self, root: Folder, trashing: Trashing, name: str) -> bytes:
         """A file of a directory that is still under home; empty if there is none."""
