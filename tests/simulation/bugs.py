@@ -16,7 +16,6 @@ from fleetsync.replica import jsonl
 from fleetsync.replica.counting import STATS, TEMPORARY, Counting
 from fleetsync.replica.ledger import Count, Ledger
 from fleetsync.replica.logs import Logs
-from fleetsync.replica.units import Units
 
 
 def glue() -> None:
@@ -60,9 +59,9 @@ def no_append_intent() -> None:
     Ledger.begin_append = lambda self, append, origin: None
 
 
-def forget_the_lines_of_the_gone() -> None:
-    """A deletion by a peer finds the directory gone already, and leaves its lines in the index."""
-    Units._drop_lines = lambda self, manifest: None
+def go_on_after_an_error() -> None:
+    """A count that an error of the disk interrupted is begun anew without a look at how far it came."""
+    Counting._finish = lambda self, folder, path: None
 
 
 BUGS: dict[str, Callable[[], None]] = {
@@ -73,6 +72,6 @@ BUGS: dict[str, Callable[[], None]] = {
         recover_no_count,
         rename_over_the_log,
         no_append_intent,
-        forget_the_lines_of_the_gone,
+        go_on_after_an_error,
     )
 }

@@ -24,6 +24,7 @@ def simulation(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ}, check=False)
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("share", range(SHARES))
 def test_whatever_happens_all_is_well_in_the_end(share: int) -> None:
     """Laptops that were killed, cut off, full, lied to by their disks and wrong about the time become
@@ -43,6 +44,7 @@ def test_a_seed_tells_the_same_story_every_time() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("bug", sorted(BUGS))
 def test_a_known_bug_is_found(bug: str) -> None:
     """With the bug put back in, a story goes wrong."""

@@ -78,7 +78,7 @@ class World:
 
     def tell(self, text: str) -> None:
         """One line of the story."""
-        line = f"{anyio.current_time():9.3f}  {text}"
+        line = f"{anyio.current_time():9.3f}  {text}".replace(f"{self._root}/", "")
         self._outcome.story.append(line)
         self._watch(line)
 
