@@ -105,9 +105,17 @@ class Edits:
             time = 0 if self._rebuilt else min(mtime, self._clock.now())
             return self._versions.mint_first(path, value, time)
         missed = self._sightings.unread_by(path, self._written(look))
-        ripe = (version for version in self._versions.ripe(path) if version is not unread)
-        known = [version for version in ripe if version.dot not in missed]
+        read = [*self._versions.ripe(path), *self._standing_ahead(path)]
+        known = [version for version in read if version is not unread and version.dot not in missed]
         return self._versions.mint_edit(path, value, known, None if watched else mtime)
+
+    def _standing_ahead(self, path: str) -> list[Version]:
+        """What stood in the file until now and, since the clock was set back, seems to lie ahead: it was
+        read all the same.
+        """
+        standing = self._sightings.digest(path)
+        ahead = (m.version for m in self._versions.held() if m.stored.path == path)
+        return [v for v in ahead if v.value is not None and digest_of(path, v.value) == standing]
 
     def old_news(self, root: Folder, seen: Seen) -> list[str]:
         """What in the file has gone back to something that was superseded here before."""

@@ -428,6 +428,24 @@ def test_a_skill_that_came_back_keeps_its_lines_at_the_second_look(pair: tuple[L
     assert two.replica.head().count == len(two.ids())
 
 
+def test_an_edit_after_the_clock_was_set_back_replaces_what_it_was_made_from(
+    pair: tuple[Laptop, Laptop],
+) -> None:
+    """What stands in the file was read by its editor, though its stamp seems to lie ahead now."""
+    one, two = pair
+    (two.path(SKILL) / "skill.yaml").write_bytes(MANIFEST + b"by: two\n")
+    two.replica.scan(None)
+    meet(one, two)
+    one.now -= 3600 * SECOND
+    one.replica.scan(None)
+    (one.path(SKILL) / "skill.yaml").write_bytes(MANIFEST + b"by: one, later\n")
+    one.replica.scan(None)
+    two.replica.apply(one.groups(), one.device)
+    for laptop in pair:
+        assert (laptop.path(SKILL) / "skill.yaml").read_bytes() == MANIFEST + b"by: one, later\n"
+        assert laptop.replica.condition().held == 0
+
+
 def test_a_clock_that_is_set_back_does_not_keep_a_deletion_waiting(pair: tuple[Laptop, Laptop]) -> None:
     """What was seen missing at a time that has not come yet has been missing since now."""
     one, _ = pair
