@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from fleetsync.replica.replica import Replica, Surroundings
+from fleetsync.replica.replica import Replica
+from fleetsync.replica.surroundings import Surroundings
 from tests.contracts.storage import Site, StorageContract
 from tests.fakes.fleet import FakeTime, device_id
 

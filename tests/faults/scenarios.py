@@ -13,7 +13,8 @@ from fleetsync.merge.register import Dot, Floor, Stamp, Version
 from fleetsync.ports import END, START, Group, Outcome
 from fleetsync.records import channels, keyrings
 from fleetsync.records.names import DeviceId
-from fleetsync.replica.replica import Replica, Surroundings
+from fleetsync.replica.replica import Replica
+from fleetsync.replica.surroundings import Surroundings
 from tests.fakes.signers import Signer
 
 ME = DeviceId("a" * 52)

@@ -16,7 +16,8 @@ from fleetsync.errors import StorageFailed
 from fleetsync.files import Folder
 from fleetsync.ports import END, START, Group
 from fleetsync.replica.counting import STATS
-from fleetsync.replica.replica import Replica, Surroundings
+from fleetsync.replica.replica import Replica
+from fleetsync.replica.surroundings import Surroundings
 from tests.faults import scenarios
 from tests.faults.scenarios import LOCAL, LOG, MANIFEST, NEWER, NOW, PEER, REMOTE, SKEW, YAML
 

@@ -17,7 +17,8 @@ from fleetsync.ports import END, START, Group
 from fleetsync.records.names import DeviceId
 from fleetsync.replica.index import Index
 from fleetsync.replica.journal import Journal
-from fleetsync.replica.replica import Replica, Surroundings
+from fleetsync.replica.replica import Replica
+from fleetsync.replica.surroundings import Surroundings
 from fleetsync.stores.memory import MemoryHome, MemoryStorage
 from fleetsync.wire import codec
 

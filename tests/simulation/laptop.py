@@ -16,7 +16,8 @@ from anyio.abc import TaskGroup
 
 from fleetsync.errors import ClonedDevice, FleetsyncError
 from fleetsync.records.names import DeviceId
-from fleetsync.replica.replica import Replica, Surroundings
+from fleetsync.replica.replica import Replica
+from fleetsync.replica.surroundings import Surroundings
 from fleetsync.sync.engine import Engine
 from fleetsync.sync.link import PeerSettings
 from fleetsync.sync.local import Card, LocalDevice

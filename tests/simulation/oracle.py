@@ -74,7 +74,7 @@ class Oracle:
             if len(members) != replica.head().count:
                 ranges = replica.ranges()
                 ghosts = [key for key in ranges.keys(0, ranges.size()) if key.id not in members]
-                entries = replica._index.find([key.id for key in ghosts[:3]])
+                entries = replica._parts.index.find([key.id for key in ghosts[:3]])
                 raise Wrong(f"{laptop} has {len(ghosts)} members that it cannot give: {entries}")
 
     def _expected(self) -> set[tuple[str, bytes]]:
@@ -120,7 +120,9 @@ class Oracle:
                 raise Wrong(f"{laptop}: {value!r}, saved in {path}, is neither there nor in history")
 
     def _registers_are_equal(self) -> None:
-        held = {member.stored.path for _, replica in self._replicas() for member in replica._versions.held()}
+        held = {
+            member.stored.path for _, replica in self._replicas() for member in replica._parts.versions.held()
+        }
         for path in (*map(manifest, self._stage.script.skills), PROMPT):
             if path in held:
                 continue  # its time comes on each laptop by its own clock
@@ -178,7 +180,7 @@ class Oracle:
             if left:
                 raise Wrong(f"{laptop}: {directory} still has {left}")
         staging = laptop.disk.home / ".fleetsync/staging"
-        waiting = {swap.staged for swap in replica._journal.swaps()}
+        waiting = {swap.staged for swap in replica._parts.journal.swaps()}
         left = [path.name for path in staging.glob("*") if path.name not in waiting]
         if left:
             raise Wrong(f"{laptop}: {left} is left in staging")

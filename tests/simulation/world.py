@@ -20,7 +20,8 @@ from pathlib import Path
 
 import anyio
 
-from fleetsync.replica.replica import Replica, Surroundings
+from fleetsync.replica.replica import Replica
+from fleetsync.replica.surroundings import Surroundings
 from tests.simulation import clock
 from tests.simulation.actions import People, Script, Stage, Trouble
 from tests.simulation.disk import Drives

@@ -115,8 +115,8 @@ class House:
             watch=lambda tell: wake.watch(tell, hint=address_hints.wait),
         )
         await self._set_rules()
-        self._replica.keeps_others = Hints(lambda _: self._chosen_anew.set()).everything
-        self._replica.wrote = self._reindex.note
+        chosen_anew = Hints(lambda _: self._chosen_anew.set()).everything
+        self._replica.hear(wrote=self._reindex.note, keeps_others=chosen_anew)
         watcher = self._watcher = Watcher(self.settings.home, Hints(self._engine.touched).post)
         try:
             async with anyio.create_task_group() as tasks:

@@ -30,7 +30,8 @@ from fleetsync.devices.identity import ensure_identity
 from fleetsync.devices.trust import Fleet
 from fleetsync.errors import AlreadyRunning
 from fleetsync.files import PRIVATE_FILE, ensure_private_dir
-from fleetsync.replica.replica import Replica, Surroundings
+from fleetsync.replica.replica import Replica
+from fleetsync.replica.surroundings import Surroundings
 from fleetsync.web.address import SOCKET_NAME
 from fleetsync.web.control import control_app
 from fleetsync.web.listener import Listener as ControlListener

@@ -43,7 +43,7 @@ def _rebuild_journal(session: Session, yes: bool) -> None:
     from fleetsync.cli import output
     from fleetsync.errors import JournalDamaged
     from fleetsync.replica.journal import Journal
-    from fleetsync.replica.replica import rebuild_journal
+    from fleetsync.replica.opening import rebuild_journal
 
     state = session.state_path()
     with sole_use_of(state):

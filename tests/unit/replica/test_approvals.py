@@ -54,7 +54,7 @@ def test_the_marker_that_comes_last_counts_from_then_on(pair: tuple[Laptop, Lapt
     """The channel is made before its marker: what comes after the marker stays, and nothing is deleted."""
     one, two = pair
     told: list[int] = []
-    one.replica.keeps_others = lambda: told.append(len(one.replica.kept_here))
+    one.replica.hear(wrote=lambda path: None, keeps_others=lambda: told.append(len(one.replica.kept_here)))
     write(one, YAML, manifest())
     meet(one, two)
     _mark(one, "fleet-dev")

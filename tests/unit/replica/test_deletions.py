@@ -14,7 +14,8 @@ from fleetsync.ports import END, START, Group, HomeState, Outcome
 from fleetsync.records import ed25519
 from fleetsync.records.names import DeviceId
 from fleetsync.records.signatures import Check
-from fleetsync.replica.replica import Replica, Surroundings
+from fleetsync.replica.replica import Replica
+from fleetsync.replica.surroundings import Surroundings
 from tests.faults.scenarios import LOCAL, LOG, MANIFEST, NEWER, NOW, SKEW, YAML, line
 
 SKILL = "skills/deploy"
@@ -148,7 +149,7 @@ def test_a_directory_must_be_gone_for_a_while(pair: tuple[Laptop, Laptop]) -> No
     one.replica.settle()
     one.path("aside").rename(one.path(SKILL))
     one.pass_time(10)
-    current = one.replica._versions.current(YAML)
+    current = one.replica._parts.versions.current(YAML)
     assert current is not None
     assert current.value == MANIFEST
     assert one.replica.due_in() is None

@@ -99,7 +99,10 @@ def test_a_channel_that_exists_only_elsewhere_appears_whole(pair: tuple[Laptop, 
     two.replica.apply([Group(EVENTS, lines)], one.device)
     assert not two.path("channels").exists()
     seen: list[list[str]] = []
-    two.replica.wrote = lambda path: seen.append(sorted(x.name for x in two.path(path).parent.iterdir()))
+    two.replica.hear(
+        wrote=lambda path: seen.append(sorted(x.name for x in two.path(path).parent.iterdir())),
+        keeps_others=lambda: None,
+    )
     meet(one, two)
     assert seen[0] == ["channel.yaml"]
     assert two.path(YAML).read_bytes() == manifest()

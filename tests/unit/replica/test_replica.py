@@ -18,7 +18,9 @@ from fleetsync.errors import JournalDamaged, NotFound, StorageFailed
 from fleetsync.files import Folder
 from fleetsync.ports import END, START, Group, HomeState, Outcome
 from fleetsync.replica.logs import Logs
-from fleetsync.replica.replica import Replica, Surroundings, rebuild_journal
+from fleetsync.replica.opening import rebuild_journal
+from fleetsync.replica.replica import Replica
+from fleetsync.replica.surroundings import Surroundings
 from tests.faults.scenarios import (
     LOCAL,
     LOG,
@@ -284,7 +286,7 @@ def test_an_edit_made_while_the_daemon_was_down_follows_what_was_there(site: Sit
     site.path(YAML).write_bytes(NEWER)
     os.utime(site.path(YAML), ns=(NOW * 1000 - 10**12, NOW * 1000 - 10**12))
     site.replica = site._open()
-    (member,) = site.replica._versions.members(YAML)
+    (member,) = site.replica._parts.versions.members(YAML)
     assert member.version.value == NEWER
     assert member.version.stamp.hybrid < NOW
 

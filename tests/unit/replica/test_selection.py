@@ -16,7 +16,8 @@ import pytest
 from fleetsync.errors import NotFound
 from fleetsync.merge import register
 from fleetsync.ports import END, NOT_CARRIED, START, Group, Item, Outcome, Verdict
-from fleetsync.replica.replica import Replica, Surroundings
+from fleetsync.replica.replica import Replica
+from fleetsync.replica.surroundings import Surroundings
 from fleetsync.selection import EVERYTHING, Selection
 from tests.faults.scenarios import (
     LOCAL,

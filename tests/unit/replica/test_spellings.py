@@ -163,7 +163,7 @@ def test_a_crash_while_a_file_is_put_aside_deletes_nothing(
     def die(path: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(two.replica._registers, "note_gone", die)
+    monkeypatch.setattr(two.replica._parts.registers, "note_gone", die)
     with pytest.raises(KeyboardInterrupt):
         two.replica.apply(one.groups(), one.device)
     assert stands(two, LOWER) is None
