@@ -13,6 +13,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,13 +132,21 @@ class Listener:
             await asyncio.wait(self._state.tasks, timeout=seconds)
 
     async def _shake_hands(self, connection: socket.socket) -> None:
-        await asyncio.get_running_loop().connect_accepted_socket(
-            lambda: _Connection(self._config, self._state, self),
-            connection,
-            ssl=self._context,
-            ssl_handshake_timeout=self.limits.handshake,
-            ssl_shutdown_timeout=self.limits.closing,
-        )
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: _Connection(self._config, self._state, self),
+                connection,
+                ssl=self._context,
+                ssl_handshake_timeout=self.limits.handshake,
+                ssl_shutdown_timeout=self.limits.closing,
+            )
+        except BaseException as error:  # noqa: BLE001 - raised again, without what hangs on it
+            # asyncio goes on with a handshake that is given up before it has begun; this ends it.
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            # Its frames hold the error and the error its frames: half a megabyte for every stranger,
+            # until the collector comes by, which is seldom (`app/serve.py`).
+            raise error.with_traceback(None) from None
 
     def admit(self, device: DeviceId, connection: _Connection) -> bool:
         """Take note of a new connection; False if the device has lost its trust meanwhile."""

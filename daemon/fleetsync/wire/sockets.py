@@ -93,6 +93,7 @@ class Acceptor:
         self._greet = greet
         self._pending_limit = pending_limit
         self._pending: dict[asyncio.Task[None], socket.socket | None] = {}  # oldest first
+        self._leaving: dict[asyncio.Task[None], socket.socket | None] = {}  # cancelled, not yet gone
         self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
         self._loop = asyncio.get_running_loop()
         for listening in self._sockets:
@@ -134,17 +135,22 @@ class Acceptor:
         self._pending[task] = connection
         task.add_done_callback(self._finished)
         if len(self._pending) > self._pending_limit:
-            next(iter(self._pending)).cancel()
+            self._give_up(next(iter(self._pending)))
+
+    def _give_up(self, task: asyncio.Task[None]) -> None:
+        """Cancel a greeting; each new one in a burst must make another old one go."""
+        self._leaving[task] = self._pending.pop(task)
+        task.cancel()
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        never_greeted = self._pending.pop(task)
+        never_greeted = (self._pending if task in self._pending else self._leaving).pop(task)
         if never_greeted is not None:
             never_greeted.close()
 
     async def _greeting(self, connection: socket.socket) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._pending[task] = None
+        (self._pending if task in self._pending else self._leaving)[task] = None
         try:
             tune(connection)
             await self._greet(connection)
@@ -162,7 +168,6 @@ class Acceptor:
         self._pauses.clear()
         close_all(self._sockets)
         self._sockets.clear()
-        pending = list(self._pending)
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
+        for task in list(self._pending):
+            self._give_up(task)
+        await asyncio.gather(*self._leaving, return_exceptions=True)
