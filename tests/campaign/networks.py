@@ -24,7 +24,7 @@ from tests.campaign.verdicts import verify
 from tests.system.fleet import Laptop, a_fleet, events, until
 from tests.system.hosts import PORT, Travellers, a_network, missing, seconds_until
 
-PATIENCE = 180.0
+PATIENCE = 900.0
 """Seconds within which two devices must be equal again once they can reach each other at all."""
 BLACK_HOLE = "counter drop"
 RESET = "reject with tcp reset"
