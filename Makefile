@@ -7,7 +7,7 @@ UV ?= $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 TESTS ?= tests
 
-.PHONY: help demo test check format bench fuzz venv lock clean
+.PHONY: help demo test check format bench campaign campaign-processes campaign-networks fuzz venv lock clean
 
 help:
 	@echo "make demo    two daemons with throw-away homes pair, append, conflict and converge"
@@ -16,6 +16,9 @@ help:
 	@echo "make format  let ruff lay out the code"
 	@echo "make bench   the budgets, measured, into docs/performance.md"
 	@echo "make fuzz    look for inputs that break a parser (SECONDS=10 for each; FUZZ=target; Linux on x86-64)"
+	@echo "make campaign            every long attack, one after the other (docs/reliability.md)"
+	@echo "make campaign-processes  1,000 kills, failing disks, a day of work"
+	@echo "make campaign-networks   bad networks between two hosts (root)"
 	@echo "make lock    write the lock files anew after a change in pyproject.toml (needs uv)"
 
 demo: venv
@@ -43,6 +46,16 @@ fuzz: venv
 	$(BIN)/python -c "import atheris" 2>/dev/null || $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,\
 		$(BIN)/python -m pip install --quiet) "atheris>=3,<4"
 	$(BIN)/python -m tests.fuzz $(FUZZ) --seconds $(SECONDS)
+
+campaign: campaign-processes campaign-networks
+
+campaign-processes: venv
+	$(BIN)/python -m tests.campaign.kills --kills 1000
+	$(BIN)/python -m tests.campaign.disks
+	$(BIN)/python -m tests.campaign.soak --minutes 10
+
+campaign-networks: venv
+	$(BIN)/python -m tests.campaign.networks
 
 venv: .venv/.stamp
 
