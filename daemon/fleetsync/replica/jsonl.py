@@ -73,9 +73,10 @@ def settle(data: bytes, offset: int, batch: bytes, is_record: Callable[[bytes], 
 def _longest_prefix(data: bytes, batch: bytes, is_record: Callable[[bytes], bool]) -> tuple[int, int] | None:
     """(position, length) of the longest piece of `data` that is certainly a prefix of `batch`."""
     best: tuple[int, int] | None = None
+    nothing = len(batch) - len(batch.lstrip(b"\n"))  # a newline alone is nobody's
     for position in _line_starts(data, batch):
         end = _end_of_ours(data, position, position + _common(data, position, batch), is_record)
-        if end - position > 1 and (best is None or end - position > best[1]):
+        if end - position > nothing and (best is None or end - position > best[1]):
             best = position, end - position
     return best
 
