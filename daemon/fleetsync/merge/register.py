@@ -134,12 +134,16 @@ def is_held(version: Version, horizon: int) -> bool:
     return version.stamp.effective > horizon or version.stamp.hybrid > horizon
 
 
-def known_vector(versions: Iterable[Version]) -> dict[str, int]:
-    """The vector of an author who has applied (or decided against) all of these."""
+def known_vector(versions: Iterable[Version], unread: Iterable[Version] = ()) -> dict[str, int]:
+    """The vector of an author who has applied (or decided against) all of these; of `unread`, which
+    came after what that author had before, only what they had replaced.
+    """
     vector: dict[str, int] = {}
     for version in versions:
         _join(vector, version.vector)
         _join(vector, {version.dot.device: version.dot.n})
+    for version in unread:
+        _join(vector, version.vector)
     return vector
 
 

@@ -45,10 +45,9 @@ class Edits:
         self._clock = versions.clock
         self._rebuilt = journal.get(REBUILT) is not None
 
-    def scan(self, root: Folder, seen: Seen, *, watched: bool, unread: Version | None = None) -> Change:
+    def scan(self, root: Folder, seen: Seen, *, watched: bool) -> Change:
         """Mint a version of each register in the file that has another value than before. `watched`: the
-        edit was made while the daemon ran, so its time is now (SEMANTICS §2.4). Its author cannot have
-        known `unread`, a version that is not in the file yet. Raises `MalformedRecord`.
+        edit was made while the daemon ran, so its time is now (SEMANTICS §2.4). Raises `MalformedRecord`.
         """
         raw, look = read_file(root, seen.path)
         self._sightings.unread(seen.path)
@@ -59,8 +58,7 @@ class Edits:
         self.oversize.discard(seen.path)
         change = NOTHING
         for path, value in self._carried(contents.values):
-            found = self._scan_one(path, value, look, watched=watched, unread=unread)
-            change = change.and_then(found)
+            change = change.and_then(self._scan_one(path, value, look, watched=watched))
         if seen.row.parts is not None:
             self._sightings.read(seen.path, look, contents)
             self._note_overtaken(seen.path, look)
@@ -69,9 +67,7 @@ class Edits:
     def _carried(self, values: Mapping[str, bytes]) -> list[tuple[str, bytes]]:
         return [(path, value) for path, value in values.items() if self._sightings.carries(path)]
 
-    def _scan_one(
-        self, path: str, value: bytes, look: Look, *, watched: bool, unread: Version | None
-    ) -> Change:
+    def _scan_one(self, path: str, value: bytes, look: Look, *, watched: bool) -> Change:
         digest = digest_of(path, value)
         unchanged = digest in (self._sightings.digest(path), self._wanted(path))
         if unchanged or self._overtaken(path, digest, look):
@@ -79,7 +75,7 @@ class Edits:
             return NOTHING
         if not value and self._clock.now() - look.mtime_ns // 1000 < EDITING:
             return NOTHING
-        change = self._mint_found(path, value, look, watched=watched, unread=unread)
+        change = self._mint_found(path, value, look, watched=watched)
         self._sightings.remember(path, digest, look)
         return change
 
@@ -97,17 +93,26 @@ class Edits:
             if self._overtaken(path, GONE_DIGEST, look):
                 self._sightings.remember(path, GONE_DIGEST, None)
 
-    def _mint_found(
-        self, path: str, value: bytes, look: Look, *, watched: bool, unread: Version | None
-    ) -> Change:
+    def _mint_found(self, path: str, value: bytes, look: Look, *, watched: bool) -> Change:
         mtime = max(0, look.mtime_ns // 1000)
         if not self._sightings.known(path):
             time = 0 if self._rebuilt else min(mtime, self._clock.now())
             return self._versions.mint_first(path, value, time)
         missed = self._sightings.unread_by(path, self._written(look))
-        read = [*self._versions.ripe(path), *self._standing_ahead(path)]
-        known = [version for version in read if version is not unread and version.dot not in missed]
-        return self._versions.mint_edit(path, value, known, None if watched else mtime)
+        unread = [*self.unread(path), *(v for v in self._versions.ripe(path) if v.dot in missed)]
+        ahead = [version for version in self._standing_ahead(path) if version.dot not in missed]
+        return self._versions.mint_edit(path, value, unread, None if watched else mtime, ahead=ahead)
+
+    def unread(self, path: str) -> list[Version]:
+        """Versions that have not been put in place yet, so that nobody can have edited or deleted what
+        stands there knowing them: they would have replaced it.
+        """
+        held = self._sightings.digest(path)
+        if not self._sightings.known(path) or held == self._wanted(path):
+            return []
+        ripe = self._versions.ripe(path)
+        standing = [version.stamp for version in ripe if _digest_of(path, version) == held]
+        return [version for version in ripe if not standing or version.stamp > max(standing)]
 
     def _standing_ahead(self, path: str) -> list[Version]:
         """What stood in the file until now and, since the clock was set back, seems to lie ahead: it was
@@ -142,3 +147,7 @@ class Edits:
         if self._rebuilt:
             self._journal.drop(REBUILT)
             self._rebuilt = False
+
+
+def _digest_of(path: str, version: Version) -> bytes:
+    return GONE_DIGEST if version.value is None else digest_of(path, version.value)

@@ -85,8 +85,6 @@ class Receiving:
             try:
                 verdict, change = self._versions.take(path, body, origin)
                 self._follow(change)
-                for member in change.added:
-                    self._registers.sightings.arrive(path, member.version.dot)
             except MalformedRecord as error:
                 self.refused += 1
                 verdict = Verdict(Outcome.REFUSED, error.message)

@@ -26,7 +26,7 @@ from fleetsync import datasets
 from fleetsync.errors import FileChanged, StorageFailed
 from fleetsync.files import Folder
 from fleetsync.merge import register
-from fleetsync.merge.register import GONE_DIGEST, Version
+from fleetsync.merge.register import GONE_DIGEST, Dot, Version
 from fleetsync.records.model_entries import Level, SecretProblem
 from fleetsync.replica.edits import Edits
 from fleetsync.replica.history import History, Why
@@ -204,7 +204,6 @@ class Registers:
         for _ in range(_ATTEMPTS):
             target = self.target(path)
             if target is None or target.value is None or not self.is_unapplied(path):
-                self.sightings.settle(path)
                 return self.sightings.digest(path) != before
             self._replace(root, path, target)
         raise FileChanged(f"{root.at(path)} keeps changing while a newer version is to be put in place")
@@ -214,7 +213,6 @@ class Registers:
         for _ in range(_ATTEMPTS):
             target = self.target(path)
             if target is None or target.value is not None or self.sightings.digest(path) == GONE_DIGEST:
-                self.sightings.settle(path)
                 return
             self._replace(root, path, target)
         raise FileChanged(f"{root.at(path)} keeps changing while a part of it is to be taken out")
@@ -235,7 +233,7 @@ class Registers:
             before, look = read(folder, name)
             if found_at(path, before) != self.sightings.digest(path):
                 seen = Seen(file, datasets.require(path)[1], look)
-                self.follow(self.edits.scan(root, seen, watched=True, unread=target.version))
+                self.follow(self.edits.scan(root, seen, watched=True))
             else:
                 self._swap(root, folder, path, target, before)
 
@@ -253,7 +251,7 @@ class Registers:
             return  # an editor may be about to write it; soon all that stood in it is put back
         name = file.rpartition("/")[2]
         if self._swaps.fill(root, folder, name, datasets.rewritten(path, None, target.value)):
-            self.sightings.bring(path, GONE_DIGEST, target.version.dot, self._clock.now())
+            self.sightings.bring(path, GONE_DIGEST, self._new_in(path, target), self._clock.now())
             self._remember_file(root, path, target)
 
     def _swap(self, root: Folder, folder: Folder, path: str, target: Target, before: bytes) -> None:
@@ -262,14 +260,19 @@ class Registers:
         done = self._swaps.exchange(root, folder, path, name, before, after, yields=row.rewritten)
         if done is None:
             return
+        fresh = self._new_in(path, target)
         if done.stands:
-            self.sightings.bring(path, self.sightings.digest(path), target.version.dot, self._clock.now())
+            self.sightings.bring(path, self.sightings.digest(path), fresh, self._clock.now())
             self._remember_file(root, path, target)
             self._keep(path, done.swapped_out, target.version)
         if done.raced:
-            self._take_up(path, before, done.swapped_out, target.version)
+            self._take_up(path, before, done.swapped_out, fresh)
 
-    def _take_up(self, path: str, before: bytes, theirs: bytes, unread: Version) -> None:
+    def _new_in(self, path: str, target: Target) -> set[Dot]:
+        """The versions that nobody has seen in the file before it is brought to this one."""
+        return {target.version.dot, *(version.dot for version in self.edits.unread(path))}
+
+    def _take_up(self, path: str, before: bytes, theirs: bytes, unread: set[Dot]) -> None:
         """What somebody wrote while we replaced the file becomes versions, made in knowledge of what
         stood there before.
         """
@@ -279,19 +282,19 @@ class Registers:
             if digest != old.get(each) and self.carries(each):
                 self._take_up_one(each, value, old.get(each, GONE_DIGEST), unread)
 
-    def _take_up_one(self, path: str, value: bytes, stood: bytes, unread: Version) -> None:
+    def _take_up_one(self, path: str, value: bytes, stood: bytes, unread: set[Dot]) -> None:
         """Where their file has its place again it may be written over once more, by somebody who has read
         ours meanwhile, with what `stood` there before.
         """
         now, digest = self._clock.now(), digest_of(path, value)
         rewritten = datasets.require(path)[1].rewritten
         if not self.sightings.is_overtaken(path, digest, now):
-            missed = {unread.dot, *self.sightings.unread_by(path, now)}
-            known = [version for version in self.versions.ripe(path) if version.dot not in missed]
-            change = self.versions.mint_edit(path, value, known, None)
+            missed = unread | self.sightings.unread_by(path, now)
+            unseen = [version for version in self.versions.ripe(path) if version.dot in missed]
+            change = self.versions.mint_edit(path, value, unseen)
             self.follow(change)
             if rewritten:
-                self.sightings.bring(path, stood, change.added[0].version.dot, now)
+                self.sightings.bring(path, stood, [change.added[0].version.dot], now)
         if rewritten:
             self.sightings.remember(path, digest, None)
 
@@ -302,9 +305,8 @@ class Registers:
         change = NOTHING
         for each, value in values_of(path, raw).items():
             if not self._is_known(each, value):
-                ripe = self.versions.ripe(each)
-                others = [v for v in ripe if replaced_by is None or v.dot != replaced_by.dot]
-                change = change.and_then(self.versions.mint_edit(each, value, others, None))
+                unread = [v for v in self.versions.ripe(each) if v == replaced_by]
+                change = change.and_then(self.versions.mint_edit(each, value, unread))
         return change
 
     def _is_known(self, path: str, value: bytes) -> bool:

@@ -43,7 +43,6 @@ class Sightings:
         self._looks: dict[str, Look] = {}
         self._inside: dict[str, Contents] = {}
         self._brought: dict[str, list[_Brought]] = {}
-        self._arrived: dict[str, set[Dot]] = {}
 
     # --- registers ----------------------------------------------------------------------------------
 
@@ -118,21 +117,12 @@ class Sightings:
 
     # --- writers without a lock -----------------------------------------------------------------------
 
-    def arrive(self, path: str, dot: Dot) -> None:
-        """A peer's version is known and does not stand in home yet."""
-        self._arrived.setdefault(path, set()).add(dot)
-
-    def bring(self, path: str, before: bytes, dot: Dot, now: int) -> None:
-        """A version has been put in place of another value, and with it all that had arrived; or it has
-        been read from a file that may be written over by somebody who has not.
+    def bring(self, path: str, before: bytes, dots: Collection[Dot], now: int) -> None:
+        """These versions have been put in place of another value; or one has been read from a file that
+        may be written over by somebody who has not.
         """
-        dots = {dot, *self._arrived.pop(path, ())}
         if datasets.require(path)[1].rewritten:
-            self._brought[path] = [*self._recent(path, now), _Brought(now, before, dots)]
-
-    def settle(self, path: str) -> None:
-        """What stands there is what counts: whoever reads it knows all that has arrived."""
-        self._arrived.pop(path, None)
+            self._brought[path] = [*self._recent(path, now), _Brought(now, before, set(dots))]
 
     def is_overtaken(self, path: str, digest: bytes, written: int) -> bool:
         """Whether the value went back, in a file written at that time (µs), to what had just been
@@ -142,8 +132,7 @@ class Sightings:
 
     def unread_by(self, path: str, written: int) -> set[Dot]:
         """Versions that whoever wrote the file at that time (µs) may not have seen in it."""
-        recent = (each.dots for each in self._recent(path, written))
-        return self._arrived.get(path, set()).union(*recent)
+        return set[Dot]().union(*(each.dots for each in self._recent(path, written)))
 
     def _recent(self, path: str, now: int) -> list[_Brought]:
         return [each for each in self._brought.get(path, ()) if now < each.at + REWRITING]

@@ -126,14 +126,24 @@ class Units:
         self._missing = {p: each for p, each in self._missing.items() if self._registers.carries(p)}
         late = {p: each for p, each in self._missing.items() if each.since + PATIENCE <= self._now()}
         found = presences(root, late)
-        gone = [path for path in late if found[path] is Presence.GONE]
-        for path in late:
+        gone: list[str] = []
+        for path, missing in late.items():
             self._missing.pop(path)
             if found[path] is Presence.ALONE:
                 self._registers.sightings.forget(path)
+            elif found[path] is Presence.GONE:
+                if not missing.watched and self._registers.edits.unread(path):
+                    self._bring_back(path)  # what came meanwhile outlives what nobody watched
+                else:
+                    gone.append(path)
         if gone and self._may_go(gone, Cause.DELETED_HERE):
             for path in gone:
                 self._mint_gone(path, watched=late[path].watched)
+
+    def _bring_back(self, path: str) -> None:
+        """It was no deletion: it is made again, its lines with what peers have of them."""
+        self._drop_lines(path)
+        self._registers.sightings.forget(path)
 
     def _may_go(self, paths: Iterable[str], cause: Cause) -> bool:
         """Whether the guard lets these registers go; otherwise it holds from now on."""
@@ -155,7 +165,8 @@ class Units:
         self._drop_lines(path)
         if current is not None and current.value is not None:
             self._history.keep(path, current.value, Why.DELETED, None, current.stamp.device)
-        self._follow(self._versions.mint_gone(path, keys, watched=watched))
+        unread = self._registers.edits.unread(path)
+        self._follow(self._versions.mint_gone(path, keys, watched=watched, unread=unread))
         self._registers.note_gone(path)
 
     def _drop_lines(self, manifest: str) -> None:
@@ -310,8 +321,7 @@ class Units:
         for path in held.paths:
             self._missing.pop(path, None)
             if held.cause is Cause.DELETED_HERE:
-                self._drop_lines(path)
-                self._registers.sightings.forget(path)
+                self._bring_back(path)
             elif held.cause is Cause.DELETED_ELSEWHERE and self._registers.is_gone(path):
                 current = self._versions.current(path)
                 if current is not None and current.before is not None:

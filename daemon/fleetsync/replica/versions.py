@@ -148,14 +148,23 @@ class Versions:
         """A file seen for the first time: made in knowledge of nothing, at `time` (µs)."""
         return self._mint(path, value, [], time, None)
 
-    def mint_edit(self, path: str, value: bytes, known: Iterable[Version], unseen: int | None) -> Change:
-        """An edit made in knowledge of `known`; `unseen` is the file's mtime (µs) if nobody watched.
-
-        The edit inherits what a deletion before it had put aside.
+    def mint_edit(
+        self,
+        path: str,
+        value: bytes,
+        unread: Collection[Version],
+        unseen: int | None = None,
+        *,
+        ahead: Collection[Version] = (),
+    ) -> Change:
+        """An edit made in knowledge of all whose time has come but `unread`, and of those `ahead`;
+        `unseen` is the file's mtime (µs) if nobody watched. The edit inherits what a deletion before it
+        had put aside.
         """
-        known = list(known)
+        ripe = [*self.ripe(path), *ahead]
+        known = [version for version in ripe if version not in unread]
         hybrid = self.tick() if unseen is None else max([unseen, *(v.stamp.hybrid + 1 for v in known)])
-        return self._mint(path, value, known, hybrid, _joined_floor(known))
+        return self._mint(path, value, known, hybrid, _joined_floor(ripe), unread=unread)
 
     def mint_word(self, path: str, value: bytes, *, keep_floor: bool) -> Change:
         """A person's word: covers all there is, held versions too. Restoring clears the floor.
@@ -173,10 +182,13 @@ class Versions:
         known = [m.version for m in self.members(path)]
         return self._mint(path, value, known, self.tick(), _joined_floor(known))
 
-    def mint_gone(self, path: str, lines: Iterable[Key], *, watched: bool) -> Change:
+    def mint_gone(
+        self, path: str, lines: Iterable[Key], *, watched: bool, unread: Collection[Version] = ()
+    ) -> Change:
         """The register is gone. `lines` are the keys of the log beside it: the floor covers them all.
 
-        A deletion that nobody watched knows nothing (SEMANTICS §2.4): any edit elsewhere survives it.
+        Who deleted had not seen `unread`. A deletion that nobody watched knows nothing (SEMANTICS §2.4):
+        any edit elsewhere survives it.
         """
         ripe = self.ripe(path)
         if not ripe:
@@ -185,7 +197,8 @@ class Versions:
         hybrid = self.tick() if watched else current.stamp.hybrid + 1
         effective = hybrid if watched else current.stamp.effective
         stamp = Stamp(effective, hybrid, self.device, register.GONE_DIGEST)
-        vector = register.known_vector(ripe) if watched else {}
+        known = [version for version in ripe if version not in unread]
+        vector = register.known_vector(known, unread) if watched else {}
         floor = _floor_over(hybrid, lines)
         dot = self._dot(hybrid, vector)
         return self._author(path, Version(dot, vector, stamp, None, floor, current.value))
@@ -198,18 +211,21 @@ class Versions:
         hybrid: int,
         floor: Floor | None,
         earliest: int = 0,
+        unread: Collection[Version] = (),
     ) -> Change:
         row = datasets.require(path)[1]
         effective = register.effective_time(row.updated_at(value), hybrid, self.clock.skew)
         effective = max(effective, earliest)
         stamp = Stamp(effective, hybrid, self.device, register.digest_of(value))
-        vector = register.known_vector(known)
+        vector = register.known_vector(known, unread)
         return self._author(path, Version(self._dot(hybrid, vector), vector, stamp, value, floor))
 
     def _author(self, path: str, version: Version) -> Change:
         body = register.encode(version)
         stored = StoredVersion(datasets.identify(path, body).id, path, body, None)
-        return self._admit(Member(stored, version), minted=version.dot.n)
+        held = register.is_held(version, self.clock.horizon())
+        observed = None if held else version.stamp.hybrid
+        return self._admit(Member(stored, version), observed, minted=version.dot.n)
 
     def _dot(self, hybrid: int, vector: Mapping[str, int]) -> Dot:
         """Above every number of this device that anybody can know, a restored journal's too, and not

@@ -223,6 +223,43 @@ def test_a_deletion_while_the_daemon_was_down_is_carried_out_if_nothing_else_hap
     assert not two.path(SKILL).exists()
 
 
+def test_what_came_before_the_absence_was_noticed_outlives_what_nobody_watched(
+    pair: tuple[Laptop, Laptop],
+) -> None:
+    """An edit that arrives within the five seconds was never in the file that is gone."""
+    one, two = pair
+    one.replica.close()
+    shutil.rmtree(one.path(SKILL))
+    two.path(YAML).write_bytes(NEWER)
+    two.replica.scan(None)
+    one.replica = one._open()
+    one.replica.apply(two.groups(), two.device)
+    one.pass_time(6)
+    meet(one, two)
+    assert one.path(YAML).read_bytes() == two.path(YAML).read_bytes() == NEWER
+
+
+def test_who_makes_a_skill_anew_has_not_seen_what_came_while_it_was_gone(
+    pair: tuple[Laptop, Laptop],
+) -> None:
+    """The edit that arrived while the directory was missing is no predecessor but a rival: it is kept."""
+    one, two = pair
+    two.path(YAML).write_bytes(NEWER)
+    two.replica.scan(None)
+    shutil.rmtree(one.path(SKILL))
+    one.replica.apply(two.groups(), two.device)
+    anew = MANIFEST + b"description: made anew\n"
+    one.path(SKILL).mkdir()
+    one.path(YAML).write_bytes(anew)
+    one.replica.scan(None)
+    versions = [register.decode(group.bodies[0]) for group in one.groups() if group.path == YAML]
+    assert {version.value for version in versions} == {NEWER, anew}
+    meet(one, two)
+    histories = [(each.replica.history, each.replica.history.entries(YAML)) for each in pair]
+    kept = {history.value(e.path, e.version)[1] for history, entries in histories for e in entries}
+    assert {anew, NEWER} <= {*kept, one.path(YAML).read_bytes()}
+
+
 def test_a_skill_made_again_does_not_get_the_old_lines_back(pair: tuple[Laptop, Laptop]) -> None:
     """It inherits what the deletion had put aside."""
     one, two = pair
