@@ -260,6 +260,20 @@ def test_who_makes_a_skill_anew_has_not_seen_what_came_while_it_was_gone(
     assert {anew, NEWER} <= {*kept, one.path(YAML).read_bytes()}
 
 
+def test_two_who_delete_at_once_promise_no_lines_that_are_gone(pair: tuple[Laptop, Laptop]) -> None:
+    """The other's deletion arrives before one's own was noticed: only what is kept here is a member."""
+    one, two = pair
+    with one.path(LOG).open("ab") as log:
+        log.write(line(31, "own") + b"\n")
+    one.replica.scan(None)
+    two.delete("deploy")
+    shutil.rmtree(one.path(SKILL))
+    one.replica.apply(two.groups(), two.device)
+    one.pass_time(6)
+    assert len(one.groups()) == one.replica.head().count
+    meet(one, two)
+
+
 def test_a_skill_made_again_does_not_get_the_old_lines_back(pair: tuple[Laptop, Laptop]) -> None:
     """It inherits what the deletion had put aside."""
     one, two = pair
