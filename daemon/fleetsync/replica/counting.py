@@ -128,10 +128,10 @@ class Counting:
         elif folder.status(count.temporary) is None:
             folder.sync()
             self._journal.ledger.finish_count(count)
-        else:
+        else:  # the intent goes first: without its temporary it would say that it is counted
+            self._journal.ledger.drop_count(count.path)
             folder.remove(count.temporary)
             folder.sync()
-            self._journal.ledger.drop_count(count.path)
 
     def sweep(self, root: Folder, directory: str) -> None:
         """Remove temporaries of ours that a crash before J3 left; only after `recover`."""

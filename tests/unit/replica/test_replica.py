@@ -17,6 +17,7 @@ from fleetsync import files
 from fleetsync.errors import JournalDamaged, NotFound, StorageFailed
 from fleetsync.files import Folder
 from fleetsync.ports import END, START, Group, HomeState, Outcome
+from fleetsync.replica.counting import Counting
 from fleetsync.replica.logs import Logs
 from fleetsync.replica.opening import rebuild_journal
 from fleetsync.replica.replica import Replica
@@ -83,6 +84,46 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 # --- counting -------------------------------------------------------------------------------------
+
+
+def test_a_second_death_while_counting_is_being_settled_loses_no_count(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before new counters are put in place, and again when recovery has just removed them: their
+    absence is not taken for success.
+    """
+    site.give(LOG, REMOTE[0])
+    already = site.stats()["usage_count"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "rename_to", _die)
+        with pytest.raises(Died):
+            site.give(LOG, *REMOTE[1:4])
+        patch.undo()
+        patch.setattr(Counting, "_recover_one", _die_after(Counting._recover_one))
+        with pytest.raises(Died):
+            site.reopen()
+    site.reopen()
+    assert site.stats()["usage_count"] == already + 3  # type: ignore[operator]
+    assert not list(site.path(SKILL).glob(".stats*"))
+
+
+class Died(BaseException):
+    """The process ends here."""
+
+
+def _die(*_: object) -> None:
+    raise Died
+
+
+def _die_after(recover: Any) -> Any:
+    """Death at the first change of disk behind the removal of the temporary."""
+
+    def recover_and_die(counting: Counting, folder: Folder, count: Any) -> None:
+        remove = folder.remove
+        folder.remove = lambda name: (remove(name), _die())  # type: ignore[method-assign,assignment]
+        recover(counting, folder, count)
+
+    return recover_and_die
 
 
 def test_stats_that_do_not_parse_are_left_alone_and_counted_into_once_mended(site: Site) -> None:
