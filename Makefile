@@ -7,7 +7,8 @@ UV ?= $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 TESTS ?= tests
 
-.PHONY: help demo test check format bench campaign campaign-processes campaign-networks fuzz venv lock clean
+.PHONY: help demo test check format bench fuzz venv lock clean \
+	campaign campaign-simulation campaign-model campaign-processes campaign-networks campaign-fuzz
 
 help:
 	@echo "make demo    two daemons with throw-away homes pair, append, conflict and converge"
@@ -16,9 +17,12 @@ help:
 	@echo "make format  let ruff lay out the code"
 	@echo "make bench   the budgets, measured, into docs/performance.md"
 	@echo "make fuzz    look for inputs that break a parser (SECONDS=10 for each; FUZZ=target; Linux on x86-64)"
-	@echo "make campaign            every long attack, one after the other (docs/reliability.md)"
-	@echo "make campaign-processes  1,000 kills, failing disks, a day of work"
-	@echo "make campaign-networks   bad networks between two hosts (root)"
+	@echo "make campaign             every long attack, one after the other (hours; docs/reliability.md)"
+	@echo "make campaign-simulation  20,000 stories of whole fleets"
+	@echo "make campaign-model       all states of the protocol within bounds"
+	@echo "make campaign-processes   1,000 kills, failing disks, a day of work"
+	@echo "make campaign-networks    bad networks between two hosts (root)"
+	@echo "make campaign-fuzz        two hours of looking for inputs that break a parser"
 	@echo "make lock    write the lock files anew after a change in pyproject.toml (needs uv)"
 
 demo: venv
@@ -47,7 +51,13 @@ fuzz: venv
 		$(BIN)/python -m pip install --quiet) "atheris>=3,<4"
 	$(BIN)/python -m tests.fuzz $(FUZZ) --seconds $(SECONDS)
 
-campaign: campaign-processes campaign-networks
+campaign: campaign-simulation campaign-model campaign-processes campaign-networks campaign-fuzz
+
+campaign-simulation: venv
+	$(BIN)/python -m tests.simulation --seeds 0:20000 --jobs 2
+
+campaign-model: venv
+	$(BIN)/python -m tests.model
 
 campaign-processes: venv
 	$(BIN)/python -m tests.campaign.kills --kills 1000
@@ -56,6 +66,9 @@ campaign-processes: venv
 
 campaign-networks: venv
 	$(BIN)/python -m tests.campaign.networks
+
+campaign-fuzz:
+	$(MAKE) fuzz SECONDS=180
 
 venv: .venv/.stamp
 

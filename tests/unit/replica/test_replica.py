@@ -120,7 +120,12 @@ def _die_after(recover: Any) -> Any:
 
     def recover_and_die(counting: Counting, folder: Folder, count: Any) -> None:
         remove = folder.remove
-        folder.remove = lambda name: (remove(name), _die())  # type: ignore[method-assign,assignment]
+
+        def remove_and_die(name: str) -> None:
+            remove(name)
+            raise Died
+
+        folder.remove = remove_and_die
         recover(counting, folder, count)
 
     return recover_and_die

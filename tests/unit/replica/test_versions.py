@@ -18,7 +18,7 @@ def test_an_edit_is_later_than_what_it_replaces_whatever_the_clock_says(tmp_path
     laptop.now -= 5 * SECOND
     laptop.path(YAML).write_bytes(NEWER)
     laptop.replica.scan(None)
-    current = laptop.replica._versions.current(YAML)
+    current = laptop.replica._parts.versions.current(YAML)
     assert current is not None
     assert current.stamp.hybrid > NOW
     laptop.replica.close()
