@@ -21,6 +21,7 @@ from fleetsync.records import (
     channel_manifests,
     channels,
     experience_times,
+    hitl,
     keyrings,
     manifests,
     model_entries,
@@ -267,8 +268,8 @@ DATASETS: tuple[Dataset, ...] = (
         manifest=("channel.yaml",),
         numbering=Numbering(channels.seq_of, channels.without_seq, channels.with_seq),
         once=channels.idempotency_key,
-        asks=channels.question,
-        answers=channels.answer,
+        asks=hitl.question,
+        answers=hitl.answer,
         signed=channels.signed_event,
     ),
     Dataset(

@@ -11,11 +11,13 @@ from fleetsync.errors import IllegalName, InvalidQuery, MalformedRecord
 from fleetsync.ports import INFINITY
 from fleetsync.records import (
     audits,
+    channel_logs,
     channel_manifests,
     channels,
     experience_queries,
     experience_times,
     experiences,
+    hitl,
     keyrings,
     loglines,
     manifests,
@@ -131,8 +133,8 @@ def channel_event(data: bytes) -> None:
     """Whatever number a line has, its body and identity are the same."""
     channels.readable_by_mur(data)
     channels.unknown_kind(data)
-    channels.question(data)
-    channels.answer(data)
+    hitl.question(data)
+    hitl.answer(data)
     channels.idempotency_key(data)
     channels.seq_of(data)
     with suppress(MalformedRecord):
@@ -150,8 +152,8 @@ def channel_event(data: bytes) -> None:
 
 def channel_log(data: bytes) -> None:
     """A channel's log is always read as far as it can be."""
-    log = channels.parse_log(data)
-    assert len(channels.read_log(data)) <= len(log.events)
+    log = channel_logs.parse_log(data)
+    assert len(channel_logs.read_log(data)) <= len(log.events)
 
 
 def item_line(data: bytes) -> None:

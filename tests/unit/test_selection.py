@@ -92,10 +92,10 @@ def test_globs_mean_what_a_regular_expression_would(glob, path):
 
 def test_a_malicious_glob_costs_no_time():
     """Many stars before a name that does not fit are no exponential search."""
-    began = time.monotonic()
+    began = time.process_time()
     assert not name_fits("*a" * 120 + "b", "a" * 500)
     assert not fits("/".join([*["**", "a"] * 60, "b"]), "/".join("a" * 250))
-    assert time.monotonic() - began < 2.0
+    assert time.process_time() - began < 2.0
 
 
 def test_the_last_rule_that_fits_decides():

@@ -135,9 +135,9 @@ def _channel_entry(path: str, body: bytes, offset: int) -> Entry:
 def _placed(path: str, data: bytes) -> list[tuple[int, bytes]]:
     """The first byte and the bytes of every record in a log, in the order of the file."""
     if path.startswith("channels/"):
-        from fleetsync.records import channels
+        from fleetsync.records import channel_logs
 
-        return [(place.offset, place.event.line) for place in channels.parse_log(data).events]
+        return [(place.offset, place.event.line) for place in channel_logs.parse_log(data).events]
     from fleetsync.records import skills
 
     log = skills.parse_log(data)

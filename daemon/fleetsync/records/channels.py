@@ -12,16 +12,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, NamedTuple
 
 import msgspec
 
 from fleetsync.errors import MalformedRecord
-from fleetsync.records import actors, loglines, strictjson, timestamps
+from fleetsync.records import actors, strictjson, timestamps
 from fleetsync.records.actors import Actor, UnknownActor
-from fleetsync.records.names import legal_name
 from fleetsync.records.strictjson import Json, Number, Object, print_string
 from fleetsync.records.timestamps import Timestamp, plain_micros
 
@@ -45,8 +44,6 @@ STATES = ("submitted", "working", "input-required", "completed", "failed", "canc
 FIELDS = ("seq", "ts", "actor", "kind", "payload", "idempotency_key", "sig", "key_version")
 """The members of an event in the order in which mur writes them."""
 
-APPROVAL_MARKER = "hitl-channel"
-"""The file in an agent's directory that names the channel of its approval memory."""
 
 _LAST_SEQ = 2**64 - 1
 _REQUIRED = 4  # of FIELDS, in the array form that mur also reads
@@ -212,7 +209,7 @@ def idempotency_key(line: bytes) -> str | None:
     written = _written(line)
     if written is not None:
         return None if written.key is None else strictjson.unescape(written.key)
-    event = _readable(line)
+    event = readable_event(line)
     return event.idempotency_key if event else None
 
 
@@ -245,31 +242,8 @@ def signed_event(line: bytes) -> ChannelEvent | None:
     """The event on this line if it is signed; None for any other."""
     if b'sig"' not in line and b"\\u" not in line:
         return None
-    event = _readable(line)
+    event = readable_event(line)
     return event if event is not None and event.sig is not None else None
-
-
-# --- approvals ----------------------------------------------------------------------------------------
-
-
-def hitl_id(line: bytes) -> str | None:
-    """Which question to a human this line asks or answers; None if it does neither."""
-    if kind_of(line) not in ("hitl-request", "hitl-response"):
-        return None
-    event = _readable(line)
-    if event is None or not isinstance(event.payload, Object):
-        return None
-    return strictjson.as_string(dict(event.payload.members).get("hitl_id"))
-
-
-def question(line: bytes) -> str | None:
-    """The id of the question that this line asks a person, if it does."""
-    return hitl_id(line) if kind_of(line) == "hitl-request" else None
-
-
-def answer(line: bytes) -> str | None:
-    """The id of the question that this line answers, if it does."""
-    return hitl_id(line) if kind_of(line) == "hitl-response" else None
 
 
 def unknown_kind(line: bytes) -> str | None:
@@ -279,20 +253,6 @@ def unknown_kind(line: bytes) -> str | None:
     except MalformedRecord:
         return None
     return kind_of(line) if isinstance(event, OpaqueEvent) else None
-
-
-def is_foreign_hitl_request(line: bytes, *, own: bool, answered: Container[str]) -> bool:
-    """Whether this asks a human on another device: nobody here can answer, so it waits for its answer.
-
-    `own`: the line was written on this device; `answered`: the ids whose response is known.
-    """
-    return not own and kind_of(line) == "hitl-request" and hitl_id(line) not in answered
-
-
-def approval_channel(marker: bytes) -> str | None:
-    """The channel that an agent's approval marker names; None if it names none."""
-    name = marker.decode(errors="replace").strip()
-    return name if legal_name("channel", name) else None
 
 
 # --- the short way ------------------------------------------------------------------------------------
@@ -388,7 +348,8 @@ def _require(found: re.Match[str] | None) -> re.Match[str]:
     return found
 
 
-def _readable(line: bytes) -> ChannelEvent | None:
+def readable_event(line: bytes) -> ChannelEvent | None:
+    """The event, if the line is one of a kind and an actor that are known here."""
     try:
         event = read_event(line)
     except MalformedRecord:
@@ -440,74 +401,3 @@ def _field(name: str, value: Json) -> Any:
 
 def _optional(name: str, value: Json) -> Any:
     return None if value is None else _field(name, value)
-
-
-# --- a whole log --------------------------------------------------------------------------------------
-
-
-class Placed(NamedTuple):
-    """An event and where it is: the number of its line from 1, and its first byte in the log."""
-
-    number: int
-    offset: int
-    event: ChannelEvent | OpaqueEvent
-
-
-class Malformed(NamedTuple):
-    """Bytes that are no event, where they are, and why."""
-
-    number: int
-    offset: int
-    body: bytes
-    reason: str
-
-
-class ChannelLog(NamedTuple):
-    """All that a log holds, each list in the order of the file."""
-
-    events: list[Placed]
-    malformed: list[Malformed]
-
-
-def read_log(data: bytes) -> list[ChannelEvent]:
-    """The events as mur reads a log: it skips every line that it cannot read."""
-    found = []
-    for line in loglines.lines(data):
-        try:
-            found.append(parse_event(line.body))
-        except MalformedRecord:
-            continue
-    return found
-
-
-def parse_log(data: bytes) -> ChannelLog:
-    """Every event in a log, also those on damaged lines and those of unknown kinds; never raises."""
-    log = ChannelLog([], [])
-    for line in loglines.lines(data):
-        if not line.body.decode(errors="replace").strip():
-            continue
-        dropped, body = loglines.trim(line.body)
-        for piece in _pieces(body):
-            _place(log, line.number, line.offset + dropped + piece.offset, piece.body)
-    return log
-
-
-def _pieces(body: bytes) -> Iterable[loglines.Piece]:
-    """The line as one piece if it is an event, else what it consists of."""
-    whole = loglines.Piece(0, body, True)
-    return [whole] if _is_event(body) else loglines.pieces(body) or [whole]
-
-
-def _is_event(body: bytes) -> bool:
-    try:
-        read_event(body)
-    except MalformedRecord:
-        return False
-    return True
-
-
-def _place(log: ChannelLog, number: int, offset: int, body: bytes) -> None:
-    try:
-        log.events.append(Placed(number, offset, read_event(body)))
-    except MalformedRecord as error:
-        log.malformed.append(Malformed(number, offset, body, error.message))

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from fleetsync.errors import FleetsyncError
 from fleetsync.files import Folder
-from fleetsync.records.channels import APPROVAL_MARKER, approval_channel
+from fleetsync.records.hitl import APPROVAL_MARKER, approval_channel
 from fleetsync.replica.layout import agents_in
 
 _LONGEST = 4096

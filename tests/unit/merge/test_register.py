@@ -114,9 +114,9 @@ def test_thousands_of_rivals_are_told_apart_at_once() -> None:
     """
     rivals = [version(f"d{number}", 5) for number in range(20_000)]
     heir = version("heir", 9, vector={f"d{number}": 5 for number in range(200)}, time=10)
-    began = time.monotonic()
+    began = time.process_time()
     live = register.uncovered([*rivals, heir])
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
     assert len(live) == 19_801
     assert live[0] == heir
 
@@ -125,9 +125,9 @@ def test_a_long_floor_is_asked_at_once() -> None:
     """A deletion may list as many ids as an item holds, and is held against every line of a log."""
     ids = [number.to_bytes(32, "big") for number in range(30_000)]
     floor = Floor(5, ids[::2])
-    began = time.monotonic()
+    began = time.process_time()
     below = sum(register.is_below(floor, 6, identity) for identity in ids)
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
     assert below == 15_000
     assert register.is_below(floor, 5, bytes(32))
     assert not register.is_below(None, 5, bytes(32))

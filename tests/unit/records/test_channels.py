@@ -253,51 +253,7 @@ def test_deep_and_long_payloads_are_bounded() -> None:
     assert channels.readable_by_mur(BODY.replace(b"1.50", b"[" * 120 + b"]" * 120))
 
 
-def test_log_is_read_past_damage() -> None:
-    """Glued lines are both read, a torn one is told of, a blank one is nothing."""
-    torn = GOOD[:60]
-    log = channels.parse_log(b"\n".join([GOOD + NEW_KIND, torn, b"  ", "\u00a0".encode(), NEW_ACTOR]))
-    assert [placed.event.line for placed in log.events] == [GOOD, NEW_KIND, NEW_ACTOR]
-    assert [(placed.number, placed.offset) for placed in log.events][:2] == [(1, 0), (1, len(GOOD))]
-    assert [(bad.number, bad.body) for bad in log.malformed] == [(2, torn)]
-    assert [event.line for event in channels.read_log(GOOD + b"\n" + torn + b"\n" + NEW_KIND)] == [GOOD]
-
-
 # --- people -------------------------------------------------------------------------------------------
-
-
-def _hitl(kind: str, payload: str) -> bytes:
-    when = '{"ts":"2026-06-16T00:00:00Z","actor":{"kind":"system"}'
-    return f'{when},"kind":"{kind}","payload":{payload}}}'.encode()
-
-
-def test_only_an_unanswered_question_from_elsewhere_waits() -> None:
-    """Nobody here can answer it; once its answer is known both may be shown."""
-    question = _hitl("hitl-request", '{"hitl_id":"hitl-1","action_hash":"x"}')
-    answer = _hitl("hitl-response", '{"hitl_id":"hitl-1"}')
-    assert channels.hitl_id(question) == channels.hitl_id(answer) == "hitl-1"
-    assert channels.is_foreign_hitl_request(question, own=False, answered=set())
-    assert not channels.is_foreign_hitl_request(question, own=False, answered={"hitl-1"})
-    assert not channels.is_foreign_hitl_request(question, own=True, answered=set())
-    assert not channels.is_foreign_hitl_request(answer, own=False, answered=set())
-    assert not channels.is_foreign_hitl_request(GOOD, own=False, answered=set())
-
-
-def test_a_question_without_an_id_waits_for_ever() -> None:
-    """No answer can be found for it, and in doubt nothing is shown that nobody can answer."""
-    for payload in ("null", '{"hitl_id":7}', "[]"):
-        question = _hitl("hitl-request", payload)
-        assert channels.hitl_id(question) is None
-        assert channels.is_foreign_hitl_request(question, own=False, answered={"7"})
-    assert channels.hitl_id(GOOD) is None
-    assert channels.hitl_id(b"garbage") is None
-
-
-def test_approval_memory_is_named_by_a_marker() -> None:
-    """Only a legal channel name is believed."""
-    assert channels.approval_channel(b"019ed0af-5e38-7912-b554-dc335a8fc2db\n") is not None
-    assert channels.approval_channel(b"../x") is None
-    assert channels.approval_channel(b"\xff") is None
 
 
 @pytest.mark.parametrize(

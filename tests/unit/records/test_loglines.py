@@ -58,15 +58,15 @@ def test_whole_objects_are_found(line: bytes, whole: list[bytes]) -> None:
 )
 def test_a_hostile_line_costs_no_more_than_its_length(hostile: bytes) -> None:
     """A megabyte of beginnings without an end is scrap within seconds, not hours."""
-    began = time.monotonic()
+    began = time.process_time()
     assert not any(p.whole for p in loglines.pieces(hostile))
-    assert time.monotonic() - began < 30
+    assert time.process_time() - began < 30
 
 
 def test_a_line_of_many_records_costs_no_more_than_its_length() -> None:
     """A megabyte of glued records is taken apart within seconds, each of them where it stands."""
-    began = time.monotonic()
+    began = time.process_time()
     found = loglines.pieces(b'\xff{"a":1}' * 100_000)
-    assert time.monotonic() - began < 30
+    assert time.process_time() - began < 30
     assert found[-1] == loglines.Piece(799_993, b'{"a":1}', True)
     assert len(found) == 200_000

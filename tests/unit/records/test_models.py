@@ -233,10 +233,10 @@ def test_strange_spellings_say_the_same_in_the_file(value: bytes) -> None:
 def test_a_large_file_takes_no_time() -> None:
     """The effort grows with the file, not with its square."""
     file = b"models:\n" + b"".join(b"  m%05d:\n    model: x # %d\n    # c\n" % (i, i) for i in range(12_000))
-    begun = time.monotonic()
+    begun = time.process_time()
     assert len(models.entries(file)) == 12_000
     assert models.splice(file, "m05000", b"model: y\n").count(b"model: y\n") == 1
-    assert time.monotonic() - begun < 20
+    assert time.process_time() - begun < 20
 
 
 def test_what_could_not_be_found_again_is_not_put_in() -> None:

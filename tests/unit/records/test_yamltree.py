@@ -99,14 +99,14 @@ def test_what_is_no_single_document_is_refused(data: bytes) -> None:
 )
 def test_hostile_text_is_refused_in_no_time(data: bytes) -> None:
     """Depth, size and number are bounded: no text takes the process down or holds it up."""
-    begun = time.monotonic()
+    begun = time.process_time()
     for oddities in (None, list[int]()):
         try:
             node = yamltree.read(data, oddities)
         except MalformedRecord:
             continue
         assert isinstance(node, Scalar)
-    assert time.monotonic() - begun < 10
+    assert time.process_time() - begun < 10
 
 
 def test_the_bounds_are_where_they_are_said_to_be() -> None:
@@ -160,6 +160,6 @@ def test_what_cannot_be_compared_has_no_digest(text: str) -> None:
 def test_the_digest_of_many_keys_takes_no_time() -> None:
     """A mapping with as many keys as are allowed is digested as quickly as it is read."""
     data = b"".join(b"%d: 1\n" % i for i in range(49_000))
-    begun = time.monotonic()
+    begun = time.process_time()
     yamltree.digest(yamltree.read(data))
-    assert time.monotonic() - begun < 10
+    assert time.process_time() - begun < 10
