@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -21,6 +22,8 @@ from fleetsync.replica.replica import Replica
 from tests.simulation.actions import PASSING, PROMPT, STEADY, Stage, log, manifest
 from tests.simulation.laptop import Laptop
 from tests.simulation.mur import fold
+
+_BEGINNING = re.compile(rb'(?=\{"kind")')
 
 
 class Wrong(AssertionError):
@@ -157,10 +160,12 @@ class Oracle:
                     )
 
     def _standing(self, laptop: Laptop, path: str) -> list[bytes]:
-        """The lines in a log, whole ones that are glued to the scraps of others included."""
+        """The lines in a log; also whole ones that are glued to scraps, or to one that mur wrote behind what
+        a power loss had left without its end.
+        """
         written = {line for each in self._stage.laptops for line in each.mur.written.get(path, ())}
-        last = [line[line.rfind(b'{"kind"') :] for line in _lines_of(laptop, path)]
-        return [line for line in last if line in written]
+        pieces = [piece for line in _lines_of(laptop, path) for piece in _BEGINNING.split(line)]
+        return [piece for piece in pieces if piece in written]
 
     def _glued(self, laptop: Laptop, path: str) -> list[bytes]:
         """Lines on which something of another laptop stands behind what else is there."""
