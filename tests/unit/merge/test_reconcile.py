@@ -58,6 +58,21 @@ def test_news_of_the_peer_cost_one_round_trip(news: int) -> None:
     assert size < 500 + 33 * news
 
 
+@pytest.mark.parametrize("few", [1, 2, 9, 40])
+def test_members_of_one_instant_are_told_apart_by_id(few: int) -> None:
+    """Where time says nothing the bounds between parts are prefixes of ids; nothing falls between two."""
+    theirs = sorted((7, sha256(str(n).encode()).digest()) for n in range(3000))
+    own = sorted([*theirs[:: len(theirs) // few], *((7, sha256(b"own %d" % n).digest()) for n in range(few))])
+    steps, _ = exchange(own, theirs)
+    spans = [span for step in steps for span in step.need_spans]
+    asked = [key[1] for key in theirs if any(lower <= key < upper for lower, upper in spans)]
+    asked += [identity for step in steps for identity in step.need]
+    told = {key[1] for key in own if any(a <= key < b for step in steps for a, b in step.have_spans)}
+    told |= {identity for step in steps for identity in step.have}
+    assert sorted(asked) == sorted({key[1] for key in theirs} - {key[1] for key in own})
+    assert told == {key[1] for key in own} - {key[1] for key in theirs}
+
+
 def test_an_empty_set_asks_for_the_whole_span() -> None:
     """Who has nothing lists nothing and is listed nothing."""
     steps, size = exchange([], keys(0, 5000))

@@ -131,3 +131,87 @@ def test_a_long_floor_is_asked_at_once() -> None:
     assert below == 15_000
     assert register.is_below(floor, 5, bytes(32))
     assert not register.is_below(None, 5, bytes(32))
+
+
+def test_the_digest_of_a_value_is_its_sha256_and_of_none_nothing() -> None:
+    """Other programs compute it too."""
+    assert (
+        register.digest_of(b"v").hex() == "4c94485e0c21ae6c41ce1dfe7b6bfaceea5ab68e40a2476f50208e526f506080"
+    )
+    assert register.digest_of(None) == b""
+
+
+def test_who_knows_nothing_covers_nothing() -> None:
+    """Not even the first version of a device."""
+    assert not register.covers(version("a", 1), version("b", 1))
+
+
+def test_nothing_counts_while_nothing_has_its_time() -> None:
+    """Neither of no versions nor of held ones; either of the two times holds a version back."""
+    early = version("a", 1, time=10)
+    late_by_name = msgspec.structs.replace(early, stamp=Stamp(99, 10, "a", register.digest_of(b"v")))
+    late_by_clock = msgspec.structs.replace(early, stamp=Stamp(10, 99, "a", register.digest_of(b"v")))
+    assert register.current([], 50) is None
+    assert register.current([late_by_name], 50) is None
+    assert register.current([late_by_clock], 50) is None
+    assert register.current([early], 10) == early
+
+
+def test_what_an_author_has_not_read_is_not_covered_but_what_it_replaced_is() -> None:
+    """The vector of who edits beside a version that has arrived and is not in the file yet."""
+    arrived = version("b", 9, vector={"a": 4, "b": 3})
+    assert register.known_vector([], [arrived]) == {"a": 4, "b": 3}
+    assert register.known_vector([arrived]) == {"a": 4, "b": 9}
+
+
+def test_a_vector_keeps_the_highest_number_of_each_device() -> None:
+    """In whatever order the versions are taken."""
+    high, low = version("a", 9, vector={"b": 2}), version("b", 1, vector={"a": 3})
+    for order in ([high, low], [low, high]):
+        assert register.known_vector(order) == {"a": 9, "b": 2}
+    assert register.known_vector([version("a", 0)]) == {"a": 0}
+
+
+def test_two_bodies_of_one_number_are_ordered_by_all_their_bytes() -> None:
+    """A device that was restored may mint a number twice; all others still agree about its versions."""
+    one, two = version("a", 5, vector={"b": 1}), version("a", 5, vector={"c": 1})
+    assert register.uncovered([one, two]) == register.uncovered([two, one])
+    assert len(register.uncovered([one, two])) == 2
+
+
+def test_a_line_at_the_floor_is_below_it_and_later_ones_only_if_listed() -> None:
+    """What a deletion had seen, and what is as old."""
+    floor = Floor(100, [b"\1" * 32])
+    assert register.is_below(floor, 100, b"\2" * 32)
+    assert register.is_below(floor, 101, b"\1" * 32)
+    assert not register.is_below(floor, 101, b"\2" * 32)
+    assert not register.is_below(None, 0, b"\2" * 32)
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        Version(Dot("a", 2**53 - 1), {}, Stamp(2**53 - 1, 2**53 - 1, "a", b""), None),
+        Version(Dot("a", 1), {"b": 0}, Stamp(0, 0, "a", b""), None),
+        Version(Dot("a", 1), {"b": 1}, Stamp(0, 0, "a", b""), None),
+        Version(Dot("a", 1), {f"d{n}": 1 for n in range(256)}, Stamp(0, 0, "a", b""), None),
+        Version(Dot("a", 1), {}, Stamp(0, 0, "a", b""), None, Floor(0, [])),
+        Version(Dot("a", 1), {}, Stamp(0, 0, "a", b""), None, Floor(2**64 - 1, [])),
+    ],
+)
+def test_what_lies_at_a_limit_is_sound(sound: Version) -> None:
+    """The largest numbers and vectors, the smallest, and a vector that knows as much as its author."""
+    assert register.decode(register.encode(sound)) == sound
+
+
+def test_one_device_more_than_a_vector_may_hold_is_refused() -> None:
+    """So that no version costs without bound."""
+    stamp = Stamp(0, 0, "a", b"")
+    with pytest.raises(MalformedRecord):
+        register.decode(register.encode(Version(Dot("a", 1), {f"d{n}": 1 for n in range(257)}, stamp, None)))
+
+
+def test_a_time_at_the_edge_of_the_skew_counts() -> None:
+    """Only what lies beyond it does not."""
+    assert register.effective_time(110, hybrid=90, skew=20) == 110
+    assert register.effective_time(111, hybrid=90, skew=20) == 90

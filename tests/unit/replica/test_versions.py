@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fleetsync.merge import register
 from tests.faults.scenarios import NEWER, NOW, YAML
 from tests.unit.replica.test_deletions import SECOND, Laptop
 
@@ -22,11 +21,3 @@ def test_an_edit_is_later_than_what_it_replaces_whatever_the_clock_says(tmp_path
     assert current is not None
     assert current.stamp.hybrid > NOW
     laptop.replica.close()
-
-
-def test_what_an_author_has_not_read_is_not_covered_but_what_it_replaced_is() -> None:
-    """The vector of who edits beside a version that has arrived and is not in the file yet."""
-    stamp = register.Stamp(1, 1, "b", register.digest_of(b"v"))
-    arrived = register.Version(register.Dot("b", 9), {"a": 4, "b": 3}, stamp, b"v")
-    assert register.known_vector([], [arrived]) == {"a": 4, "b": 3}
-    assert register.known_vector([arrived]) == {"a": 4, "b": 9}
