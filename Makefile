@@ -8,7 +8,8 @@ BIN := .venv/bin
 TESTS ?= tests
 
 .PHONY: help demo test check format bench fuzz venv lock clean \
-	campaign campaign-simulation campaign-model campaign-processes campaign-networks campaign-fuzz
+	campaign campaign-simulation campaign-model campaign-processes campaign-networks campaign-fuzz \
+	campaign-mutation
 
 help:
 	@echo "make demo    two daemons with throw-away homes pair, append, conflict and converge"
@@ -23,6 +24,7 @@ help:
 	@echo "make campaign-processes   1,000 kills, failing disks, a day of work"
 	@echo "make campaign-networks    bad networks between two hosts (root)"
 	@echo "make campaign-fuzz        two hours of looking for inputs that break a parser"
+	@echo "make campaign-mutation    break merging, counting and records in one place at a time (hours)"
 	@echo "make lock    write the lock files anew after a change in pyproject.toml (needs uv)"
 
 demo: venv
@@ -51,7 +53,7 @@ fuzz: venv
 		$(BIN)/python -m pip install --quiet) "atheris>=3,<4"
 	$(BIN)/python -m tests.fuzz $(FUZZ) --seconds $(SECONDS)
 
-campaign: campaign-simulation campaign-model campaign-processes campaign-networks campaign-fuzz
+campaign: campaign-simulation campaign-model campaign-processes campaign-networks campaign-fuzz campaign-mutation
 
 campaign-simulation: venv
 	$(BIN)/python -m tests.simulation --seeds 0:20000 --jobs 2
@@ -69,6 +71,11 @@ campaign-networks: venv
 
 campaign-fuzz:
 	$(MAKE) fuzz SECONDS=180
+
+campaign-mutation: venv
+	$(BIN)/python -c "import mutmut" 2>/dev/null || $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,\
+		$(BIN)/python -m pip install --quiet) "mutmut>=3.8.1,<4"
+	for area in merge journal records; do $(BIN)/python -m tests.mutation $$area || exit; done
 
 venv: .venv/.stamp
 

@@ -20,15 +20,17 @@ from tests.model.registers import Bounds as RegisterBounds
 from tests.model.registers import RegisterModel
 
 LONG_LINES = (
-    LineBounds(devices=3, lines=3, crashes=1, power=True),
-    LineBounds(devices=3, lines=2, crashes=2, power=True, slow=2),
-    LineBounds(devices=2, lines=3, crashes=2, power=True, slow=2),
+    LineBounds(devices=3, lines=2, crashes=1, power=True, slow=2),
+    LineBounds(devices=3, lines=3, crashes=0),
+    LineBounds(devices=2, lines=3, crashes=1, power=True),
+    LineBounds(devices=2, lines=2, crashes=3, power=True),
+    LineBounds(devices=3, lines=2, crashes=2, power=True),
 )
 LONG_REGISTERS = (
     RegisterBounds(devices=3, deeds=2),
+    RegisterBounds(devices=2, deeds=3, begun=False),
     RegisterBounds(devices=2, deeds=3),
     RegisterBounds(devices=3, deeds=3, ties=False, down=False, races=False),
-    RegisterBounds(devices=2, deeds=3, begun=False),
 )
 
 
