@@ -8,8 +8,8 @@ BIN := .venv/bin
 TESTS ?= tests
 
 .PHONY: help demo test check format bench fuzz venv lock clean \
-	campaign campaign-simulation campaign-model campaign-processes campaign-networks campaign-fuzz \
-	campaign-mutation
+	campaign campaign-simulation campaign-model campaign-processes campaign-networks campaign-strangers \
+	campaign-fuzz campaign-mutation
 
 help:
 	@echo "make demo    two daemons with throw-away homes pair, append, conflict and converge"
@@ -23,6 +23,7 @@ help:
 	@echo "make campaign-model       all states of the protocol within bounds"
 	@echo "make campaign-processes   1,000 kills, failing disks, a day of work"
 	@echo "make campaign-networks    bad networks between two hosts (root)"
+	@echo "make campaign-strangers   ten thousand strangers at the port of a daemon that works"
 	@echo "make campaign-fuzz        two hours of looking for inputs that break a parser"
 	@echo "make campaign-mutation    break merging, counting and records in one place at a time (hours)"
 	@echo "make lock    write the lock files anew after a change in pyproject.toml (needs uv)"
@@ -53,7 +54,7 @@ fuzz: venv
 		$(BIN)/python -m pip install --quiet) "atheris>=3,<4"
 	$(BIN)/python -m tests.fuzz $(FUZZ) --seconds $(SECONDS)
 
-campaign: campaign-simulation campaign-model campaign-processes campaign-networks campaign-fuzz campaign-mutation
+campaign: campaign-simulation campaign-model campaign-processes campaign-networks campaign-strangers campaign-fuzz campaign-mutation
 
 campaign-simulation: venv
 	$(BIN)/python -m tests.simulation --seeds 0:20000 --jobs 2
@@ -68,6 +69,9 @@ campaign-processes: venv
 
 campaign-networks: venv
 	$(BIN)/python -m tests.campaign.networks
+
+campaign-strangers: venv
+	$(BIN)/python -m tests.campaign.strangers --connections 10000
 
 campaign-fuzz:
 	$(MAKE) fuzz SECONDS=180

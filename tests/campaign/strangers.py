@@ -28,7 +28,7 @@ HTTP = b"GET /v1/hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 PATIENCE = 5.0
 """Seconds that a stranger listens."""
 SPARE = 192
-"""Descriptors that strangers may hold at once: 64 unfinished handshakes, and bursts of 32 that are leaving."""
+"""Descriptors that strangers may hold at once: 64 unfinished handshakes, and bursts that are leaving."""
 GROWTH = 64 << 20
 """Bytes that the daemon may grow by under any of it."""
 
