@@ -100,7 +100,7 @@ class Edits:
             return self._versions.mint_first(path, value, time)
         missed = self._sightings.unread_by(path, self._written(look))
         unread = [*self.unread(path), *(v for v in self._versions.ripe(path) if v.dot in missed)]
-        ahead = [version for version in self._standing_ahead(path) if version.dot not in missed]
+        ahead = [version for version in self.standing_ahead(path) if version.dot not in missed]
         return self._versions.mint_edit(path, value, unread, None if watched else mtime, ahead=ahead)
 
     def unread(self, path: str) -> list[Version]:
@@ -114,7 +114,7 @@ class Edits:
         standing = [version.stamp for version in ripe if _digest_of(path, version) == held]
         return [version for version in ripe if not standing or version.stamp > max(standing)]
 
-    def _standing_ahead(self, path: str) -> list[Version]:
+    def standing_ahead(self, path: str) -> list[Version]:
         """What stood in the file until now and, since the clock was set back, seems to lie ahead: it was
         read all the same.
         """

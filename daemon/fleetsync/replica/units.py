@@ -160,13 +160,14 @@ class Units:
         return True
 
     def _mint_gone(self, path: str, *, watched: bool) -> None:
-        current = self._versions.current(path)
         keys = self._lines.keys(path)
         self._drop_lines(path)
-        if current is not None and current.value is not None:
-            self._history.keep(path, current.value, Why.DELETED, None, current.stamp.device)
         unread = self._registers.edits.unread(path)
-        self._follow(self._versions.mint_gone(path, keys, watched=watched, unread=unread))
+        ahead = self._registers.edits.standing_ahead(path)
+        standing = ahead[0] if ahead else self._versions.current(path)
+        if standing is not None and standing.value is not None:
+            self._history.keep(path, standing.value, Why.DELETED, None, standing.stamp.device)
+        self._follow(self._versions.mint_gone(path, keys, watched=watched, unread=unread, ahead=ahead))
         self._registers.note_gone(path)
 
     def _drop_lines(self, manifest: str) -> None:

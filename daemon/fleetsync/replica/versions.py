@@ -183,14 +183,20 @@ class Versions:
         return self._mint(path, value, known, self.tick(), _joined_floor(known))
 
     def mint_gone(
-        self, path: str, lines: Iterable[Key], *, watched: bool, unread: Collection[Version] = ()
+        self,
+        path: str,
+        lines: Iterable[Key],
+        *,
+        watched: bool,
+        unread: Collection[Version] = (),
+        ahead: Collection[Version] = (),
     ) -> Change:
         """The register is gone. `lines` are the keys of the log beside it: the floor covers them all.
 
-        Who deleted had not seen `unread`. A deletion that nobody watched knows nothing (SEMANTICS §2.4):
-        any edit elsewhere survives it.
+        Who deleted had not seen `unread`, but those that lie `ahead`. A deletion that nobody watched knows
+        nothing (SEMANTICS §2.4): any edit elsewhere survives it.
         """
-        ripe = self.ripe(path)
+        ripe = [*self.ripe(path), *ahead]
         if not ripe:
             return NOTHING
         current = max(ripe, key=lambda version: version.stamp)

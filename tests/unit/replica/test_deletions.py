@@ -498,6 +498,22 @@ def test_an_edit_after_the_clock_was_set_back_replaces_what_it_was_made_from(
         assert laptop.replica.condition().held == 0
 
 
+def test_a_deletion_after_the_clock_was_set_back_takes_what_stood_there(pair: tuple[Laptop, Laptop]) -> None:
+    """What seems to lie ahead now was seen by who deleted it: it goes, and is in history."""
+    one, two = pair
+    newest = MANIFEST + b"by: two\n"
+    (two.path(SKILL) / "skill.yaml").write_bytes(newest)
+    two.replica.scan(None)
+    meet(one, two)
+    one.now -= 3600 * SECOND
+    one.replica.scan(None)
+    one.delete("deploy")
+    two.replica.apply(one.groups(), one.device)
+    two.replica.settle()
+    assert not any(laptop.path(SKILL).exists() for laptop in pair)
+    assert one.replica.history.value(YAML, None)[1] == newest
+
+
 def test_a_clock_that_is_set_back_does_not_keep_a_deletion_waiting(pair: tuple[Laptop, Laptop]) -> None:
     """What was seen missing at a time that has not come yet has been missing since now."""
     one, _ = pair
