@@ -1,11 +1,16 @@
-"""Engines over laptops in memory, joined by their responders, with a network that can be cut."""
+"""Engines over laptops in memory, joined by their responders, with a network that can be cut.
+
+Given dice, a world is simulated: storage works in place, no clock of the machine says what is due, and
+calls and answers are under way for a while. Such a world can be told on virtual time.
+"""
 
 from __future__ import annotations
 
-import time
+import random
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from typing import TypeVar
 
 import anyio
 
@@ -14,19 +19,46 @@ from fleetsync.records.names import DeviceId
 from fleetsync.stores.recorder import RunRecorder
 from fleetsync.sync.engine import Engine
 from fleetsync.sync.exchange import Exchange
-from fleetsync.sync.link import PeerSettings
+from fleetsync.sync.link import Link, PeerSettings
 from fleetsync.sync.milestones import Remembered
+from fleetsync.sync.offload import Desk
 from fleetsync.sync.rounds import Conclude, Rounds
+from fleetsync.sync.schedule import Due, Schedule
+from fleetsync.sync.tempo import Tempo
 from fleetsync.sync.views import PeerView
 from fleetsync.wire.messages import NO_TERMS, Batch, Frame, Hello, Receipt, RosterOffer, Terms, Want
 from fleetsync.wire.peer import Peer
 from tests.fakes.fleet import Laptop, device_id
 
+T = TypeVar("T")
+
+BUSY_SECONDS = 0.002
+"""How long a call to simulated storage takes at most."""
+TRAVEL_SECONDS = 0.02
+"""How long a call or an answer is under way at most in a simulated network."""
+
+
+class Never:
+    """A timetable on which nothing is ever due: whatever happens, happens without it."""
+
+    def __init__(self, post: Callable[[Due], None], tempo: Tempo) -> None:
+        """See `engine.Schedules`."""
+
+    def start(self) -> None:
+        """See `Timetable`."""
+
+    def stop(self) -> None:
+        """See `Timetable`."""
+
+    def clock_changed(self) -> None:
+        """See `Timetable`."""
+
 
 class Network:
-    """Who can call whom; everybody can, until a line is cut."""
+    """Who can call whom; everybody can, until a line is cut. With dice, everything takes its time."""
 
-    def __init__(self) -> None:
+    def __init__(self, dice: random.Random | None = None) -> None:
+        self._dice = dice
         self._cut: set[tuple[DeviceId, DeviceId]] = set()
         self._cut_now = anyio.Event()
 
@@ -44,6 +76,11 @@ class Network:
         """Raises `Unreachable` across a cut."""
         if (caller, callee) in self._cut:
             raise Unreachable(f"{callee} cannot be reached")
+
+    async def travel(self) -> None:
+        """The way of one message."""
+        if self._dice is not None:
+            await anyio.sleep(TRAVEL_SECONDS * self._dice.random())
 
     async def until_cut(self, caller: DeviceId, callee: DeviceId) -> None:
         """Wait until that line is cut."""
@@ -82,38 +119,46 @@ class Wire:
 
     async def hello(self, terms: Terms = NO_TERMS) -> Hello:
         """See `Peer`."""
-        return await self._there("hello").hello(terms)
+        return await self._answer(lambda: self._there("hello").hello(terms))
 
     async def reconcile(self, message: bytes) -> bytes:
         """See `Peer`."""
-        return await self._there("reconcile").reconcile(message)
+        return await self._answer(lambda: self._there("reconcile").reconcile(message))
 
     @asynccontextmanager
     async def items(self, want: Want) -> AsyncIterator[AsyncIterator[Batch]]:
         """See `Peer`."""
+        await self._world.network.travel()
         async with self._there("items").items(want) as batches, aclosing(self._counted(batches)) as counted:
             yield counted
 
     async def _counted(self, batches: AsyncIterator[Batch]):
         async for batch in batches:
+            await self._world.network.travel()
             self._there("batch")
             self.items_moved += sum(len(group.bodies) for group in batch.groups)
             yield batch
 
     async def offer(self, batch: Batch) -> Receipt:
         """See `Peer`."""
-        there = self._there("offer")
-        self.items_moved += sum(len(group.bodies) for group in batch.groups)
-        return await there.offer(batch)
+
+        def offered() -> Awaitable[Receipt]:
+            there = self._there("offer")
+            self.items_moved += sum(len(group.bodies) for group in batch.groups)
+            return there.offer(batch)
+
+        return await self._answer(offered)
 
     @asynccontextmanager
     async def changes(self) -> AsyncIterator[AsyncIterator[Frame]]:
         """See `Peer`."""
+        await self._world.network.travel()
         async with self._there("changes").changes() as frames, aclosing(self._until_cut(frames)) as cuttable:
             yield cuttable
 
     async def _until_cut(self, frames: AsyncIterator[Frame]):
         while (frame := await self._next(frames)) is not None:
+            await self._world.network.travel()
             yield frame
 
     async def _next(self, frames: AsyncIterator[Frame]) -> Frame | None:
@@ -130,11 +175,18 @@ class Wire:
 
     async def roster(self, offer: RosterOffer) -> RosterOffer:
         """See `Peer`."""
-        return await self._there("roster").roster(offer)
+        return await self._answer(lambda: self._there("roster").roster(offer))
 
     async def aclose(self) -> None:
         """See `Peer`."""
         self.calls["aclose"] += 1
+
+    async def _answer(self, ask: Callable[[], Awaitable[T]]) -> T:
+        await self._world.network.travel()
+        answer = await ask()
+        await self._world.network.travel()
+        self._world.network.require(self._caller, self.device)
+        return answer
 
     def _there(self, call: str) -> Peer:
         self.calls[call] += 1
@@ -143,11 +195,15 @@ class Wire:
 
 
 class World:
-    """Laptops named by letters, all paired with each other; `running` runs their engines."""
+    """Laptops named by letters, all paired with each other; `running` runs their engines.
 
-    def __init__(self, letters: str) -> None:
-        self.laptops = {letter: Laptop(letter, monotonic=time.monotonic) for letter in letters}
-        self.network = Network()
+    With dice it is simulated. Create it inside the event loop.
+    """
+
+    def __init__(self, letters: str, dice: random.Random | None = None) -> None:
+        self._dice = dice
+        self.laptops = {letter: Laptop(letter, monotonic=anyio.current_time) for letter in letters}
+        self.network = Network(dice)
         self.engines: dict[DeviceId, Engine] = {}
         self.wires: dict[tuple[str, str], Wire] = {}
         self.exchanges: list[Exchange] = []
@@ -173,6 +229,14 @@ class World:
     def connected(self) -> bool:
         """Whether everybody is connected with everybody."""
         return all(view.state == "connected" for view in self.views())
+
+    def links(self) -> list[Link]:
+        """What every engine keeps of every peer."""
+        return [link for engine in self.engines.values() for link in engine._links.values()]
+
+    def settled(self) -> bool:
+        """Whether everybody reads everybody's change stream and all are converged: no visit is beginning."""
+        return all(link._following for link in self.links()) and all(view.converged for view in self.views())
 
     def equal(self, path: str, count: int) -> bool:
         """Whether all files hold the same lines, and that many."""
@@ -210,5 +274,15 @@ class World:
             self.wires[laptop.device[0], device[0]] = wire
             return wire
 
+        if self._dice is not None:
+            laptop.local.desk = Desk(laptop.storage, self._in_place)
+            laptop.local.random = self._dice.random
         rounds = Noting(RunRecorder(lambda _: None, laptop.device), self.exchanges)
-        return Engine(laptop.local, connect, Remembered({}), rounds=rounds)
+        schedule = Schedule if self._dice is None else Never
+        return Engine(laptop.local, connect, Remembered({}), rounds=rounds, schedule=schedule)
+
+    async def _in_place(self, work: Callable[[], T], turn: anyio.CapacityLimiter) -> T:
+        assert self._dice is not None
+        async with turn:
+            await anyio.sleep(BUSY_SECONDS * self._dice.random())
+            return work()

@@ -136,7 +136,7 @@ def test_a_direction_is_chosen(fleet: Fleet) -> None:
     assert received["peer"]["direction"] == listed["peers"][0]["direction"] == "receive"
     travel.ask("peers", "direction", "office", "receive")
     mine, theirs = travel.append(events("travel", 5)), office.append(events("office", 5))
-    until(lambda: travel.holds(mine + theirs), "theirs have come", seconds=90)
+    until(lambda: travel.holds(mine + theirs), "theirs have come")
     office.run("sync")
     until(
         lambda: all(

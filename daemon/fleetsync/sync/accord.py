@@ -34,6 +34,10 @@ class Accord:
         """Whether the peer lets items travel to this device."""
         self.takes = True
         """Whether the peer takes items of this device."""
+        self.told = 0
+        """How often the peer has said so without being asked."""
+        self.said: tuple[Selection, Direction] | None = None
+        """What this device carries and which way it lets items travel, as the peer has been told last."""
         self._named: set[str] = set()
 
     @property
@@ -41,8 +45,24 @@ class Accord:
         """Whether the peer lets items travel in one direction only."""
         return not (self.gives and self.takes)
 
+    @property
+    def heard(self) -> tuple[Selection, bool, bool]:
+        """What the peer has said, to compare with what it says later."""
+        return self.theirs, self.gives, self.takes
+
     def hear(self, excluded: Iterable[str], capabilities: Iterable[str]) -> None:
         """What the peer said of itself last is what counts."""
+        self.told += 1
+        self._note(excluded, capabilities)
+
+    def hear_answer(self, excluded: Iterable[str], capabilities: Iterable[str], *, told: int) -> None:
+        """The same as the answer to a question that was asked when `told` was that. What the peer has said
+        by itself since then is newer: it does so whenever it changes its mind.
+        """
+        if told == self.told:
+            self._note(excluded, capabilities)
+
+    def _note(self, excluded: Iterable[str], capabilities: Iterable[str]) -> None:
         words = set(capabilities)
         self.theirs = as_told(excluded)
         self.gives, self.takes = RECEIVE_ONLY not in words, SEND_ONLY not in words

@@ -53,6 +53,8 @@ async def frames(
             if frame is not None:
                 yield frame
                 pulse.spoken()
+            if not outbox.is_current(stream):
+                break  # whether this page arrived is not known, and the cursor is another's now
             outbox.sent(page)
             if isinstance(frame, Heartbeat) and outbox.changed_at == changed:
                 outbox.changed_at = None

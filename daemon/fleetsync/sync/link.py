@@ -85,7 +85,7 @@ class Link:
         self.device = peer.device
         self.accord = Accord()
         self.outbox = Outbox(local.desk, peer.device, local.monotonic, self.accord)
-        self.outbox.sends = settings.direction.sends
+        self.outbox.direction = settings.direction
         self.rival = Rival(local.monotonic)
         self._local = local
         self._peer = peer
@@ -105,6 +105,7 @@ class Link:
         self._last: Exchange | None = None
         self._cut_proven = False
         self._remote: Head | None = None
+        self._compared: tuple[bytes, int] | None = None  # epoch and arrival there that were compared last
         self._since = local.wall()
 
     # --- what others ask of it ---------------------------------------------------------------------
@@ -161,7 +162,7 @@ class Link:
             return
         talks_anew = (settings.paused, settings.direction) != (self.settings.paused, self.settings.direction)
         self.settings = settings
-        self.outbox.sends = settings.direction.sends
+        self.outbox.direction = settings.direction
         if talks_anew:
             await self.drop()
 
@@ -300,9 +301,9 @@ class Link:
                         self._error = None
                     if isinstance(frame, Heartbeat):
                         await self._match(frame.head, first=first)
+                        first = False
                     else:
                         await self._take(frame)
-                    first = False
         finally:
             self._following = False
         raise Unreachable(f"{self.settings.name} ended its change stream")
@@ -349,10 +350,21 @@ class Link:
         heads = Heads(await self.common_head(), head)
         if heads.equal:
             self._prove(heads)
+        elif self._is_one_way():
+            if first and self._may_lack(head):
+                self._doubted.set()
         elif first or self._is_calm(CALM_SECONDS):
             self._doubted.set()
         else:
             self._uneasy.set()
+
+    def _may_lack(self, remote: Head) -> bool:
+        """Whether a peer from which items only come held some, as its stream began, that no exchange has
+        compared. No fingerprint tells: one way only, the sets need never match.
+        """
+        compared = self._compared
+        receives = self.direction.receives and self.accord.gives
+        return receives and (compared is None or (remote.epoch, remote.arrival) != compared)
 
     def _is_calm(self, seconds: float) -> bool:
         """Whether nothing is under way, or has been for so long, that would explain a difference."""
@@ -362,20 +374,24 @@ class Link:
     async def _wait_for_calm(self) -> None:
         """A difference that could not be judged when it was told: the next heartbeat may be far."""
         while True:
-            self._uneasy = anyio.Event()
             await self._uneasy.wait()
             while not self._is_calm(RESTED_SECONDS):  # noqa: ASYNC110 - nothing announces that nothing happens
                 await anyio.sleep(DOUBT_SECONDS)
+            self._uneasy = anyio.Event()
             self._doubted.set()
 
     async def _settle_doubts(self) -> None:
         while True:
-            self._doubted = anyio.Event()
             await self._doubted.wait()
             await anyio.sleep(DOUBT_SECONDS)
-            local = await self.common_head()
-            if self._remote is not None and not Heads(local, self._remote).equal and not self._is_one_way():
+            self._doubted = anyio.Event()  # before looking: a doubt that arises meanwhile is another one
+            if self._remote is not None and await self._differs(self._remote):
                 await self._exchange_or_fail()
+
+    async def _differs(self, remote: Head) -> bool:
+        if self._is_one_way():
+            return self._may_lack(remote)
+        return not Heads(await self.common_head(), remote).equal
 
     def _is_one_way(self) -> bool:
         return self.direction is not Direction.BOTH or self.accord.is_one_way
@@ -414,6 +430,7 @@ class Link:
         self._last, self._remote = result, heads.remote
         self._cut_proven = result.ending is Ending.CONVERGED
         if result.closing is not None:
+            self._compared = result.opening.remote.epoch, result.opening.remote.arrival
             self.outbox.advance(result.opening.local)
         if self._cut_proven:
             self._prove(heads if heads.equal else result.opening)

@@ -3,7 +3,8 @@
 An outbox is a cursor on this device's arrival numbers, never on event time, and holds no items: they
 are read from storage when they can be sent, so a peer that does not read costs nothing. What came
 from the peer is not sent back to it. An outbox that fell far behind, or whose numbers began anew,
-skips to the head: reconciling is cheaper then, and never wrong. The change stream empties an outbox
+skips to the head: reconciling is cheaper then, and never wrong (but not for a peer that cannot see from
+a heartbeat that there is something to reconcile). The change stream empties an outbox
 in `changes.py`, offers do in `link.py`; only an exchange proves that anything arrived.
 Implements DESIGN §8 (live push) and SEMANTICS §6.2.
 """
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 
 import anyio
 
+from fleetsync.devices.notes import Direction
 from fleetsync.ports import Arrival, Group, Head, Storage
 from fleetsync.records.names import DeviceId
 from fleetsync.sync.accord import Accord
@@ -51,8 +53,8 @@ class Page:
 class Outbox:
     """What one peer has not been sent; at first, nobody knows what that is.
 
-    Create it inside the event loop; `close` ends its listening. `sends` False makes it send nothing;
-    what the peer does not take or does not carry by `accord` is passed over.
+    Create it inside the event loop; `close` ends its listening. What may not travel by `direction`, and
+    what the peer does not take or does not carry by `accord`, is passed over.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class Outbox:
     ) -> None:
         self.peer = peer
         self.accord = accord or Accord()
-        self.sends = True
+        self.direction = Direction.BOTH
         self.changed_at: float | None = None  # when the set last changed, until a heartbeat told it
         self._desk = desk
         self._monotonic = monotonic
@@ -136,7 +138,7 @@ class Outbox:
         if self._cursor is None or self._epoch != head.epoch:
             return Page([], head.arrival, head, skipped=True)
         cursor = self._past_echoes(self._cursor)
-        if head.arrival - cursor > FAR_BEHIND:
+        if head.arrival - cursor > FAR_BEHIND and not self._is_alone:
             return Page([], head.arrival, head, skipped=True)
         arrivals = storage.arrivals(cursor, PAGE_BYTES) if cursor < head.arrival else []
         upto = arrivals[-1].number if arrivals else head.arrival
@@ -145,7 +147,12 @@ class Outbox:
 
     @property
     def _gives(self) -> bool:
-        return self.sends and self.accord.takes
+        return self.direction.sends and self.accord.takes
+
+    @property
+    def _is_alone(self) -> bool:
+        """Whether only this stream tells the peer what it lacks: in a one-way link no heads ever match."""
+        return self._streaming and not (self.direction.receives and self.accord.gives)
 
     def _is_for_peer(self, arrival: Arrival) -> bool:
         return self._gives and arrival.origin != self.peer and self.accord.theirs.carries(arrival.item.path)

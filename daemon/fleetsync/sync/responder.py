@@ -78,7 +78,8 @@ class Responder:
         accord, caller = self._caller.accord, self._caller.device
         accord.hear(terms.excluded, terms.capabilities)
         head, dot = await self._local.desk.call(lambda s: (s.head(accord.theirs), s.highest_dot(caller)))
-        return self._local.hello(head, dot, accord.terms(self._local.selection, self._caller.direction))
+        accord.said = self._local.selection, self._caller.direction
+        return self._local.hello(head, dot, accord.terms(*accord.said))
 
     async def reconcile(self, message: bytes) -> bytes:
         """One message of an initiator, answered."""
@@ -103,9 +104,15 @@ class Responder:
             return
         spans = [(Bound(s.lower_ts, s.lower_prefix), Bound(s.upper_ts, s.upper_prefix)) for s in want.spans]
         carried = self._caller.accord.theirs
-        async for batch in transfer.read(self._local.desk, want.ids, spans, carried):
-            self._caller.rival.fetches()
-            yield batch
+        rival, complete = self._caller.rival, False
+        try:
+            async for batch in transfer.read(self._local.desk, want.ids, spans, carried):
+                rival.fetches()
+                yield batch
+            complete = True
+        finally:
+            if not complete:
+                rival.breaks_off()
 
     async def offer(self, batch: Batch) -> Receipt:
         """Take bodies; what became of each."""
@@ -131,11 +138,17 @@ class Responder:
 
     @asynccontextmanager
     async def changes(self) -> AsyncIterator[AsyncIterator[Frame]]:
-        """Batches and heartbeats from now on."""
+        """Batches and heartbeats from now on; at its end at once for a caller that last heard other terms."""
         self._caller.heard(opening=True)
-        local = self._local
-        async with aclosing(changes.frames(self._caller.outbox, local.monotonic, local.random)) as frames:
+        async with aclosing(self._frames()) as frames:
             yield frames
+
+    async def _frames(self) -> AsyncGenerator[Frame]:
+        local, said = self._local, self._caller.accord.said
+        if said is None or said == (local.selection, self._caller.direction):
+            async with aclosing(changes.frames(self._caller.outbox, local.monotonic, local.random)) as frames:
+                async for frame in frames:
+                    yield frame
 
     async def roster(self, offer: RosterOffer) -> RosterOffer:
         """Take what may be believed; answer with all that is known."""

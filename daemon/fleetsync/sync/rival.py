@@ -43,6 +43,11 @@ class Rival:
         """It is being given items that it asked for; it says hello once it has taken them in."""
         self._moved = self._fetched = self._monotonic()
 
+    def breaks_off(self) -> None:
+        """It stopped reading what it asked for: that exchange has failed, and nobody digests anything."""
+        self.greets()
+        self._moved = NEVER
+
     def offers(self) -> None:
         """It gave items."""
         now = self._monotonic()

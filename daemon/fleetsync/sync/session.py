@@ -130,16 +130,19 @@ class Session:
         heads, found = await self._look(heads)
         if found is None:
             return heads
+        holds = True  # what was compared is what may travel, still
         for left in reversed(range(PASSES)):
+            heard = self._accord.heard
             await self._move(found)
             with self._tally.step("prove"):
                 hello = await self._ask_hello()
                 heads = Heads(await self._desk.head(self._accord.theirs), hello.head)
-            if heads.equal or self._is_proven(found) or self._tally.declined or not left:
+            holds = heard == self._accord.heard
+            if heads.equal or (holds and (self._is_proven(found) or self._tally.declined)) or not left:
                 break
             found = await self._compare()
             self._missing &= set(found.need)
-        self._proven = heads.equal or (self._is_proven(found) and not self._is_unmoved(heads))
+        self._proven = heads.equal or (holds and self._is_proven(found) and not self._is_unmoved(heads))
         return heads
 
     def _is_unmoved(self, closing: Heads) -> bool:
@@ -213,11 +216,12 @@ class Session:
 
     async def _ask_hello(self) -> Hello:
         self._tally.round_trips += 1
-        asked = self._local.wall()
+        asked, told = self._local.wall(), self._accord.told
         terms = self._accord.terms(self._local.selection, self._direction)
         hello = await (self._peer.hello() if terms == NO_TERMS else self._peer.hello(terms))
         self._clock_offset = hello.clock / 1e6 - (asked + self._local.wall()) / 2
-        self._accord.hear(hello.excluded, hello.capabilities)
+        self._accord.said = self._local.selection, self._direction
+        self._accord.hear_answer(hello.excluded, hello.capabilities, told=told)
         return hello
 
     def _check(self, hello: Hello) -> None:

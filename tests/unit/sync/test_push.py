@@ -7,6 +7,7 @@ from contextlib import aclosing
 import anyio
 import pytest
 
+from fleetsync.devices.notes import Direction
 from fleetsync.ports import Group
 from fleetsync.sync import changes, push
 from fleetsync.sync.push import Outbox
@@ -221,10 +222,22 @@ async def test_what_a_broken_stream_carried_is_left_to_an_exchange(laptop):
     assert (await outbox.take()).skipped
 
 
+async def test_an_outdated_stream_does_not_touch_the_cursor(laptop):
+    """What it sent last may be lost: the newer one must not begin behind it."""
+    outbox = await begun(laptop)
+    async with aclosing(changes.frames(outbox, laptop.time.monotonic, lambda: 0.5)) as frames:
+        await anext(frames)
+        await laptop.take_in(DEPLOY, [event(1)])
+        assert isinstance(await anext(frames), Batch)
+        outbox.begin_stream()
+        assert await anext(frames, None) is None
+        assert (await outbox.take()).skipped
+
+
 async def test_a_one_way_peer_is_sent_nothing(laptop):
     """An outbox that does not send moves on silently and never lags."""
     outbox = await begun(laptop)
-    outbox.sends = False
+    outbox.direction = Direction.RECEIVE
     await laptop.take_in(DEPLOY, [event(1)])
     page = await outbox.take()
     assert (page.groups, page.skipped, outbox.age()) == ([], False, 0)

@@ -31,6 +31,18 @@ def test_what_was_fetched_is_under_way_until_the_next_greeting():
     assert not rival.is_active()
 
 
+def test_a_peer_that_stops_reading_what_it_fetches_is_not_waited_for():
+    """Its exchange has failed, and is over; one that had fetched nothing was none."""
+    clock = FakeTime()
+    rival = Rival(clock.monotonic)
+    rival.breaks_off()
+    assert rival.ended == 0
+    rival.fetches()
+    rival.breaks_off()
+    assert not rival.is_active()
+    assert rival.ended == 1
+
+
 def test_a_peer_that_fetched_and_fell_silent_is_not_waited_for_long():
     """A peer that died in the middle holds nobody up for more than a moment."""
     clock = FakeTime()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anyio
 import pytest
 
 from fleetsync.devices.notes import Direction
@@ -13,7 +14,7 @@ from fleetsync.sync.exchange import Ending, Exchange
 from fleetsync.sync.responder import Responder
 from fleetsync.sync.session import Session
 from fleetsync.wire import codec
-from fleetsync.wire.messages import NO_TERMS, Batch, Hello, Terms
+from fleetsync.wire.messages import NO_TERMS, Batch, Heartbeat, Hello, Terms
 from tests.fakes.fleet import FakeCaller, Laptop, event, log_path, manifest_path
 
 DEPLOY, DIARY, SCRATCH = log_path("deploy"), log_path("diary"), log_path("scratch")
@@ -310,6 +311,56 @@ def test_the_last_word_counts():
     accord.hear([], ["send-only"])
     assert (accord.gives, accord.takes) == (True, False)
     assert accord.theirs is EVERYTHING
+
+
+def test_what_a_peer_says_by_itself_outranks_an_older_answer():
+    """An answer that was under way while the peer changed its mind is out of date."""
+    accord = Accord()
+    told = accord.told
+    accord.hear([], ["receive-only"])
+    accord.hear_answer([], ["send-only"], told=told)
+    assert (accord.gives, accord.takes) == (False, True)
+    accord.hear_answer([], [], told=accord.told)
+    assert not accord.is_one_way
+
+
+async def test_terms_that_change_during_an_exchange_are_looked_at_again(pair):
+    """What was compared under the old ones proves nothing about the new ones."""
+    caller = pair.b.caller(pair.a)
+    caller.direction = Direction.SEND
+    responder = Responder(pair.b.local, caller)
+
+    class Changing:
+        device = pair.b.device
+
+        async def hello(self, terms=NO_TERMS):
+            return await responder.hello(terms)
+
+        async def reconcile(self, message):
+            answer = await responder.reconcile(message)
+            caller.direction = Direction.BOTH
+            return answer
+
+        def __getattr__(self, name):
+            return getattr(responder, name)
+
+    result = await Session(pair.a.local, Changing()).run()
+    assert result.ending is Ending.CONVERGED
+    assert pair.a.lines(DEPLOY) == pair.b.lines(DEPLOY)
+
+
+async def test_a_stream_ends_at_once_for_a_caller_that_heard_other_terms(pair):
+    """It would wait in vain for what it believes may not travel; it has to say hello again."""
+    caller = pair.b.caller(pair.a)
+    responder = Responder(pair.b.local, caller)
+    await responder.hello()
+    caller.direction = Direction.SEND
+    with anyio.fail_after(5):
+        async with responder.changes() as frames:
+            assert [frame async for frame in frames] == []
+    await responder.hello()
+    async with responder.changes() as frames:
+        assert isinstance(await anext(frames), Heartbeat)
 
 
 def test_names_that_a_peer_invents_fill_no_memory():
