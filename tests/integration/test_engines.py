@@ -1,7 +1,11 @@
-"""Engines joined in one process: they push, recover, wait their turn and let each other be."""
+"""Engines joined in one process: they push, recover, wait their turn and let each other be.
+
+What speaks of seconds is told on virtual time: how busy the machine is says nothing about the engines.
+"""
 
 from __future__ import annotations
 
+import random
 import time
 from functools import partial
 
@@ -18,8 +22,18 @@ from fleetsync.sync.wake import Change
 from tests.fakes.engines import World
 from tests.fakes.fleet import device_id, event, log_path
 from tests.fakes.waiting import eventually
+from tests.simulation.clock import Loop
 
 DEPLOY = log_path("deploy")
+
+on_virtual_time = pytest.mark.parametrize(
+    "anyio_backend", [pytest.param(("asyncio", {"loop_factory": Loop}), id="virtual")]
+)
+
+
+def simulated(letters: str) -> World:
+    """A world that can be told on virtual time."""
+    return World(letters, random.Random(letters))
 
 
 async def test_two_engines_converge_by_themselves():
@@ -32,9 +46,10 @@ async def test_two_engines_converge_by_themselves():
         await eventually(lambda: all(view.converged for view in world.views()))
 
 
+@on_virtual_time
 async def test_a_new_line_is_pushed_at_once():
     """A line reaches the other device long before any schedule could carry it."""
-    world = World("ab")
+    world = simulated("ab")
     async with world.running():
         await eventually(world.connected)
         for number in range(4):
@@ -53,9 +68,10 @@ async def test_a_relayed_line_reaches_the_third_device():
     assert world.wires["b", "a"].items_moved == 0
 
 
+@on_virtual_time
 async def test_a_file_that_keeps_changing_is_sent_steadily():
     """Under a writer that never pauses nothing waits longer than the push interval and a bit."""
-    world = World("ab")
+    world = simulated("ab")
     written: dict[bytes, float] = {}
     worst = 0.0
     async with world.running():
@@ -63,10 +79,10 @@ async def test_a_file_that_keeps_changing_is_sent_steadily():
         for number in range(150):
             line = event(number)
             world.write("a", DEPLOY, [line])
-            written[line] = time.monotonic()
+            written[line] = anyio.current_time()
             await anyio.sleep(0.01)
             for line in world["b"].lines(DEPLOY) & written.keys():
-                worst = max(worst, time.monotonic() - written.pop(line))
+                worst = max(worst, anyio.current_time() - written.pop(line))
         await eventually(lambda: world.equal(DEPLOY, 150))
     assert 0.1 < worst < 0.4
 
@@ -87,9 +103,10 @@ async def test_what_was_written_apart_is_exchanged_when_they_meet_again():
         await eventually(lambda: all(view.converged for view in world.views()))
 
 
+@on_virtual_time
 async def test_one_reachable_side_is_enough():
     """A device that cannot be called still gets and gives changes at once, and both sides know it."""
-    world = World("ab")
+    world = simulated("ab")
     world.network.cut(world["b"].device, world["a"].device)
     world["a"].learn(DEPLOY, [event(1)])
     async with world.running():
@@ -114,13 +131,13 @@ async def test_a_first_meeting_moves_every_item_once():
     assert sum(wire.items_moved for wire in world.wires.values()) == 8000
 
 
+@on_virtual_time
 async def test_steady_writers_on_both_sides_cause_no_exchanges(monkeypatch):
     """While live push works, differences that are only under way start nothing."""
     monkeypatch.setattr(changes, "QUIET_SECONDS", 0.02)  # heartbeats amid the writing
-    world = World("ab")
+    world = simulated("ab")
     async with world.running():
-        await eventually(world.connected)
-        await eventually(lambda: all(view.converged for view in world.views()))
+        await eventually(world.settled)
         before = len(world.exchanges)
         for number in range(15):
             world.write("a", DEPLOY, [event(2 * number)])
@@ -131,13 +148,13 @@ async def test_steady_writers_on_both_sides_cause_no_exchanges(monkeypatch):
     assert len(world.exchanges) == before
 
 
+@on_virtual_time
 async def test_a_difference_that_is_under_way_is_left_alone():
     """Just after a change here a heartbeat may be behind; only one that differs in a calm is followed up."""
-    world = World("ab")
+    world = simulated("ab")
     other = Head(b"epoch--8", 7, 7, bytes(16))
     async with world.running():
-        await eventually(world.connected)
-        await eventually(lambda: all(view.converged for view in world.views()))
+        await eventually(world.settled)
         link = world.engine("a")._links[world["b"].device]
         world.write("a", DEPLOY, [event(1)])
         await eventually(lambda: world.equal(DEPLOY, 1))
@@ -150,15 +167,15 @@ async def test_a_difference_that_is_under_way_is_left_alone():
         await eventually(lambda: len(world.exchanges) > before)
 
 
+@on_virtual_time
 async def test_much_on_both_sides_at_once_does_not_wait_for_the_next_heartbeat(monkeypatch):
     """Both leave what they have to an exchange and tell it while the other is busy: nobody is converged, and
     as soon as both are calm there is an exchange.
     """
     monkeypatch.setattr(push, "FAR_BEHIND", 20)
-    world = World("ab")
+    world = simulated("ab")
     async with world.running():
-        await eventually(world.connected)
-        await eventually(lambda: all(view.converged for view in world.views()))
+        await eventually(world.settled)
         for turn in range(3):
             lines = [event(turn * 200 + number) for number in range(200)]
             world.write("a", DEPLOY, lines[:100])
@@ -167,17 +184,17 @@ async def test_much_on_both_sides_at_once_does_not_wait_for_the_next_heartbeat(m
         await eventually(lambda: all(view.converged for view in world.views()))
 
 
+@on_virtual_time
 async def test_a_heartbeat_that_does_not_match_is_followed_up():
     """What live push lost is found by the next heartbeat, without waiting for the schedule."""
-    world = World("ab")
+    world = simulated("ab")
     async with world.running():
-        await eventually(world.connected)
-        await eventually(lambda: all(view.converged for view in world.views()))
+        await eventually(world.settled)
         # Known to storage, but no outbox ever hears of it: as if push had lost it.
         world["a"].learn(DEPLOY, [event(1)])
         lost = world.engine("a")._links[world["b"].device].outbox
         lost.advance(world["a"].storage.head())
-        lost.changed_at = time.monotonic()
+        lost.changed_at = anyio.current_time()
         lost._wake()
         await eventually(lambda: world.equal(DEPLOY, 1))
 
@@ -268,9 +285,10 @@ async def test_a_home_that_cannot_be_read_is_told_and_read_again():
         assert (await world.engine("a").view()).trouble is None
 
 
+@on_virtual_time
 async def test_a_paused_peer_gets_nothing_until_it_is_resumed():
     """Pausing holds both ways at once; resuming catches up at once."""
-    world = World("ab")
+    world = simulated("ab")
     b = world["b"].device
     async with world.running():
         await eventually(world.connected)
@@ -356,9 +374,10 @@ async def test_a_fault_in_scheduled_work_ends_nothing(caplog):
         await eventually(lambda: world.equal(DEPLOY, 1))
 
 
+@on_virtual_time
 async def test_waking_up_calls_everybody_at_once():
     """After sleep or on another network the connections are dropped and peers called without backoff."""
-    world = World("ab")
+    world = simulated("ab")
     async with world.running():
         await eventually(world.connected)
         hellos = world.wires["a", "b"].calls["hello"]
@@ -381,12 +400,12 @@ async def test_it_ends_within_two_seconds():
 
 
 @pytest.mark.parametrize(("due", "expected"), [(Due.SWEEP, "swept"), (Due.EXCHANGE, "exchanged")])
+@on_virtual_time
 async def test_the_schedule_does_what_push_forgot(due, expected):
     """A sweep finds lines that nobody reported; the regular exchange asks every connected peer."""
-    world = World("ab")
+    world = simulated("ab")
     async with world.running():
-        await eventually(world.connected)
-        await eventually(lambda: all(view.converged for view in world.views()))
+        await eventually(world.settled)
         before = len(world.exchanges)
         world["a"].write(DEPLOY, [event(1)])
         world.engine("a")._post_nowait(due)
