@@ -17,22 +17,29 @@ class Area(NamedTuple):
 
 AREAS = {
     "merge": Area(
-        ("merge/*",),
+        tuple(f"merge/{name}.py" for name in ("register", "union", "counters", "participants", "manifest")),
         (
-            "tests/unit/merge",
-            "tests/unit/records/test_channel_manifests.py",
-            "tests/properties/test_merge_laws.py",
-            "tests/properties/test_reconcile.py",
-            "tests/properties/test_selection.py",
-            "tests/conformance/test_unions.py",
+            "tests/unit/merge/test_register.py",
+            "tests/unit/merge/test_union.py",
+            "tests/unit/merge/test_counters.py",
+            "tests/unit/merge/test_participants.py",
+            "tests/unit/merge/test_manifest.py",
             "tests/conformance/test_lww.py",
             "tests/conformance/test_stats.py",
+        ),
+        ("tests/unit/merge/test_register.py::test_thousands_of_rivals_are_told_apart_at_once",),
+    ),
+    "reconcile": Area(
+        tuple(f"merge/{name}.py" for name in ("fingerprint", "negentropy_wire", "ranges", "reconcile")),
+        (
+            "tests/unit/merge/test_fingerprint.py",
+            "tests/unit/merge/test_reconcile.py",
+            "tests/unit/merge/test_reconcile_wire.py",
+            "tests/properties/test_reconcile.py",
+            "tests/properties/test_selection.py",
             "tests/conformance/test_negentropy.py",
         ),
-        (
-            "tests/unit/merge/test_reconcile_wire.py::test_a_flood_of_empty_ranges_ends_early",
-            "tests/unit/merge/test_register.py::test_thousands_of_rivals_are_told_apart_at_once",
-        ),
+        ("tests/unit/merge/test_reconcile_wire.py::test_a_flood_of_empty_ranges_ends_early",),
     ),
     "journal": Area(
         ("replica/journal.py", "replica/ledger.py", "replica/jsonl.py", "replica/counting.py"),

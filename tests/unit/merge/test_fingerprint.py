@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from fleetsync.merge.fingerprint import MODULUS, fingerprint, id_sum
+from fleetsync.merge.fingerprint import MODULUS, fingerprint, id_number, id_sum
 
 
 def test_an_id_is_a_little_endian_number() -> None:
     """The first byte counts least."""
-    assert id_sum([b"\x02" + bytes(31)]) == 2
+    assert id_sum([b"\x02" + bytes(31)]) == id_number(b"\x02" + bytes(31)) == 2
     assert id_sum([bytes(31) + b"\x01"]) == 1 << 248
 
 
