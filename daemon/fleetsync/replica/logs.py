@@ -145,14 +145,17 @@ class Logs:
         look: Look,
         present: set[bytes] | None = None,
     ) -> bool:
-        """Read from `state.size` on; commits members and the new state together, chunk by chunk."""
+        """Read from `state.size` up to the size that was looked at, and no further, because no member may
+        stand behind what the state says was read; commits both together, chunk by chunk.
+        """
         changed, relocating = False, present is not None
         self._torn.discard(path)
         position, lines, malformed, collisions = state.size, state.lines, state.malformed, state.collisions
         while True:
-            data = files.read_span(fd, position, PORTION)
+            left = look.size - position
+            data = files.read_span(fd, position, min(PORTION, left))
             if len(data) == PORTION and b"\n" not in data:
-                data = files.read_span(fd, position, CHUNK)
+                data = files.read_span(fd, position, min(CHUNK, left))
             whole = self._whole_lines(data, path, row, last=position + len(data) >= look.size)
             if not whole:
                 break
@@ -162,16 +165,15 @@ class Logs:
             with self._index.transaction():
                 new, clashes = self._insert(fd, path, row, found, relocating=relocating)
                 collisions += clashes
-                size = min(position, look.size) if position >= look.size else position
                 self._set_state(
                     FileState(
                         path,
                         look.device,
                         look.inode,
-                        size,
+                        position,
                         look.mtime_ns,
                         look.ctime_ns,
-                        _tail(fd, size),
+                        _tail(fd, position),
                         lines,
                         malformed,
                         collisions,

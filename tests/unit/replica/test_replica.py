@@ -502,3 +502,33 @@ def test_a_directory_can_be_kept_or_restored_as_a_whole(site: Site) -> None:
     assert site.replica.keep_local(SKILL).path == YAML
     with pytest.raises(NotFound):
         site.replica.keep_local("skills/nothing")
+
+
+def test_what_is_appended_while_a_log_is_read_is_read_by_the_next_look(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No member stands behind what is known to be read: when a power loss takes those bytes and others take
+    their place, nothing is given that is no line.
+    """
+    lines = [line.replace(b"2026", b"2025") for line in REMOTE[:3]]
+    read_span, late = files.read_span, [lines[1]]
+
+    def append(line: bytes) -> None:
+        with site.path(LOG).open("ab") as log:
+            log.write(line + b"\n")
+
+    def read_while_another_appends(fd: int, offset: int, length: int) -> bytes:
+        if late:
+            append(late.pop())
+        return read_span(fd, offset, length)
+
+    append(lines[0])
+    monkeypatch.setattr(files, "read_span", read_while_another_appends)
+    site.replica.scan([LOG])
+    monkeypatch.undo()
+    assert not late
+    site.path(LOG).write_bytes(site.path(LOG).read_bytes()[:-9])
+    append(lines[2])
+    site.replica.scan([LOG])
+    given = {item.body for page in site.replica.between(START, END) for item in page if item.path == LOG}
+    assert {lines[0], lines[2]} <= given <= {*lines, *LOCAL}
