@@ -209,6 +209,7 @@ async def test_a_want_out_of_bounds_is_refused(tmp_path, message, expected):
         (b"GET /v1/", 404),
         (b"GET /v1/hello/", 404),
         (b"GET /v1/pair", 404),
+        (b"GET /v1/%0a/", 404),
         (b"GET /v2/hello", 426),
         (b"GET /v1/items", 404),
         (b"POST /v1/hello", 400),  # terms that are none

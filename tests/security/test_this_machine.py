@@ -201,6 +201,7 @@ class Control(http.client.HTTPConnection):
         ("POST", "/sync", b'{"wait":1e400}', {400}),
         ("POST", "/guard", b"\xff\xfe", {400}),
         ("GET", "/../../etc/passwd", b"", {404}),
+        ("GET", "/status/", b"", {404}),
         ("OPTIONS", "/peers/remove", b"", {404, 405}),
         ("POST", "/peers/remove", b" " * (2 << 20), {400}),
     ],

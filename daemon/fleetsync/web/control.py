@@ -121,10 +121,12 @@ def control_app(daemon: Daemon) -> Starlette:
         ("POST", "/reload", api.reload),
         ("POST", "/stop", api.stop),
     ]
-    return Starlette(
+    app = Starlette(
         routes=[Route(path, _answering(endpoint), methods=[verb]) for verb, path, endpoint in routes],
         exception_handlers={HTTPException: _unknown_request},
     )
+    app.router.redirect_slashes = False  # a refusal is a document, and no answer leads elsewhere
+    return app
 
 
 class _Api:

@@ -95,7 +95,7 @@ def application(
         _route("GET", "/v{version:int}/{rest:path}", _other_version),
         _route("POST", "/v{version:int}/{rest:path}", _other_version),
     ]
-    return Starlette(
+    app = Starlette(
         routes=routes,
         exception_handlers={
             FleetsyncError: _refuse_request,
@@ -103,6 +103,8 @@ def application(
             Exception: _refuse_request,
         },
     )
+    app.router.redirect_slashes = False  # nothing but the protocol: no answer leads elsewhere
+    return app
 
 
 def _route(method: str, path: str, endpoint: Callable[[Request], object]) -> Route:
