@@ -17,7 +17,8 @@ import time
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from types import FrameType
+from typing import Any, NamedTuple
 
 from tests.fuzz import corpus
 from tests.fuzz.targets import TARGETS
@@ -88,7 +89,7 @@ def search(name: str, seconds: int, *, keep: bool) -> Found:
         spent = time.monotonic() - began
         finding = next((path.read_bytes() for path in sorted(broken.iterdir())), None)
         if keep:
-            _keep(name, inputs, Path(directory, "kept"))
+            _keep(name, inputs)
         return Found(
             name,
             spent,
@@ -114,17 +115,52 @@ def _run(name: str, *options: str) -> str:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     said = (done.stdout + done.stderr).decode(errors="replace")
-    if "INITED" not in said and "MERGE" not in said:
+    if "INITED" not in said:
         raise SystemExit(f"the search of {name} could not begin (is atheris installed?):\n{said[-2000:]}")
     return said
 
 
-def _keep(name: str, inputs: Path, kept: Path) -> None:
-    """libFuzzer picks those that together reach all that is reached; of these the small ones stay."""
-    kept.mkdir()
-    _run(name, "-merge=1", str(kept), str(inputs))
-    found = sorted((path.read_bytes() for path in kept.iterdir()), key=len)
-    corpus.keep(name, [data for data in found if len(data) <= KEPT_BYTES][:KEPT])
+def _keep(name: str, inputs: Path) -> None:
+    """Of what the search ended with: the smallest inputs that reach a line by a way no smaller one takes."""
+    known: set[Arc] = set()
+    kept: list[bytes] = []
+    for data in sorted((path.read_bytes() for path in inputs.iterdir()), key=lambda each: (len(each), each)):
+        new = _reached(name, data) - known if len(data) <= KEPT_BYTES and len(kept) < KEPT else set()
+        if new:
+            known |= new
+            kept.append(data)
+    corpus.keep(name, kept)
+
+
+Arc = tuple[str, int, int]
+"""A step in the product: the file, and from which of its lines to which."""
+
+
+def _reached(name: str, data: bytes) -> set[Arc]:
+    found: set[Arc] = set()
+
+    def follow(frame: FrameType, event: str, _: Any) -> Any:
+        if f"{os.sep}fleetsync{os.sep}" not in frame.f_code.co_filename:
+            return None
+        before = frame.f_lineno
+
+        def step(frame: FrameType, event: str, _: Any) -> Any:
+            nonlocal before
+            if event == "line":
+                found.add((frame.f_code.co_filename, before, frame.f_lineno))
+                before = frame.f_lineno
+            return step
+
+        return step
+
+    sys.settrace(follow)
+    try:
+        TARGETS[name].check(data)
+    except Exception:  # noqa: BLE001 - what breaks is told by the search
+        return set()
+    finally:
+        sys.settrace(None)
+    return found
 
 
 def _number(pattern: str, said: str) -> int:
