@@ -78,14 +78,15 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def search(name: str, seconds: int, *, keep: bool) -> Found:
     """Search one target for so many seconds."""
-    with tempfile.TemporaryDirectory(prefix="fleetsync-fuzz-") as directory:
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="fleetsync-fuzz-", dir=memory) as directory:
         inputs, broken = Path(directory, "inputs"), Path(directory, "broken")
         inputs.mkdir()
         broken.mkdir()
         for data in (*TARGETS[name].seeds, *corpus.read(name)):
             (inputs / sha256(data).hexdigest()[:16]).write_bytes(data)
         began = time.monotonic()
-        said = _run(name, f"-max_total_time={seconds}", f"-artifact_prefix={broken}/", str(inputs))
+        said = _run(name, directory, f"-max_total_time={seconds}", f"-artifact_prefix={broken}/", str(inputs))
         spent = time.monotonic() - began
         finding = next((path.read_bytes() for path in sorted(broken.iterdir())), None)
         if keep:
@@ -101,7 +102,8 @@ def search(name: str, seconds: int, *, keep: bool) -> Found:
         )
 
 
-def _run(name: str, *options: str) -> str:
+def _run(name: str, directory: str, *options: str) -> str:
+    """All that the search said; what it leaves behind (libFuzzer ends a process hard) lies in `directory`."""
     common = [
         f"-max_len={TARGETS[name].longest}",
         f"-timeout={SLOWEST}",
@@ -112,7 +114,7 @@ def _run(name: str, *options: str) -> str:
         [sys.executable, "-m", "tests.fuzz.search", name, *common, *options],
         capture_output=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={**os.environ, "TMPDIR": directory, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     said = (done.stdout + done.stderr).decode(errors="replace")
     if "INITED" not in said:

@@ -39,9 +39,8 @@ PATHS = (
 
 @cache
 def _directory() -> Path:
-    """A place for the files of this process; in memory where the system has such a place."""
-    shared = Path("/dev/shm")
-    made = Path(tempfile.mkdtemp(prefix="fleetsync-fuzz-", dir=shared if shared.is_dir() else None))
+    """A place for the files of this process."""
+    made = Path(tempfile.mkdtemp(prefix="fleetsync-fuzz-"))
     atexit.register(shutil.rmtree, made, ignore_errors=True)
     return made
 
