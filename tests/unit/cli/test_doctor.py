@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -13,6 +14,7 @@ import pytest
 from fleetsync.cli.checks import CHECKS, device, home
 from fleetsync.cli.checks.home import filesystem_kind
 from fleetsync.errors import ProtocolMismatch, Unreachable
+from fleetsync.replica import watcher
 from fleetsync.service.manager import Launch
 from fleetsync.service.systemd import render
 from tests.fakes.daemon import FakeDaemon
@@ -205,16 +207,42 @@ def test_files_of_another_user_in_the_state_directory_are_found(
     assert "chown -R" in str(found["next"])
 
 
+def limits(monkeypatch: pytest.MonkeyPatch, directory: Path, most_watches: int, most_instances: int) -> None:
+    """A Linux with these limits on watching files."""
+    (directory / "max_user_watches").write_text(f"{most_watches}\n")
+    (directory / "max_user_instances").write_text(f"{most_instances}\n")
+    monkeypatch.setattr(device, "INOTIFY", directory)
+    monkeypatch.setattr(sys, "platform", "linux")
+
+
 def test_too_few_watches_are_found(person: Person, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The limit is compared with the directories of home, and the next step is the sysctl to type."""
-    limit = tmp_path / "max_user_watches"
-    limit.write_text("3\n")
-    monkeypatch.setattr(device, "INOTIFY", limit)
-    monkeypatch.setattr(sys, "platform", "linux")
+    limits(monkeypatch, tmp_path, 3, 128)
     person.skill("deploy", event(1))
     found = findings(person)["watches"]
     assert not found["ok"]
     assert "sysctl fs.inotify.max_user_watches=" in str(found["next"])
+
+
+def test_what_the_daemon_cannot_watch_is_found(
+    person: Person, healthy: FakeDaemon, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Limits may be wide and used up by others: what the daemon met counts, with the sysctl for both."""
+    limits(monkeypatch, tmp_path, 100_000, 128)
+    found = findings(person)["watches"]
+    assert found["ok"]
+    assert "max_user_instances 128" in str(found["detail"])
+    met = watcher._explain(person.home, OSError(errno.EMFILE, "too many"))
+    healthy.alerts = [{"code": "not-watched", "title": "Late", "detail": met, "next": "fleetsync doctor"}]
+    found = findings(person)["watches"]
+    assert (found["ok"], found["detail"]) == (False, met)
+    sysctl = "sudo sysctl fs.inotify.max_user_watches=200000 fs.inotify.max_user_instances=512"
+    assert found["next"] == sysctl
+    met = watcher._explain(person.home, OSError(errno.EACCES, "no"))
+    healthy.alerts[0].update(detail=met)
+    found = findings(person)["watches"]
+    assert not found["ok"]
+    assert "sysctl" not in str(found["next"])
 
 
 def test_a_peer_that_is_refused_is_told_with_the_step_of_its_error(

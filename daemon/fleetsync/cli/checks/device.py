@@ -11,7 +11,7 @@ from fleetsync.cli.checks.scene import Finding, Scene, bad, fine, shortened
 from fleetsync.errors import FleetsyncError
 
 PRIVATE_DIRECTORY, PRIVATE_FILE = 0o700, 0o600
-INOTIFY = Path("/proc/sys/fs/inotify/max_user_watches")
+INOTIFY = Path("/proc/sys/fs/inotify")
 
 
 def config(scene: Scene) -> Finding:
@@ -83,18 +83,35 @@ def daemon(scene: Scene) -> Finding:
 
 
 def watches(scene: Scene) -> Finding:
-    """The system allows as many watches as home has directories."""
+    """The system lets the daemon watch all directories of home."""
     if sys.platform != "linux" or not INOTIFY.exists():
         return fine("this system has no limit on watches")
-    allowed = int(INOTIFY.read_text(encoding="ascii"))
+    allowed, instances = _limit("max_user_watches"), _limit("max_user_instances")
     needed = sum(1 for root in ("skills", "agents", "channels") for _ in os.walk(scene.home / root))
+    if (said := _not_watched(scene)) is not None:
+        limited = "max_user_watches" in said
+        more = f"fs.inotify.max_user_instances={max(512, instances * 2)}"
+        step = f"sudo sysctl fs.inotify.max_user_watches={max(65536, needed * 4, allowed * 2)} {more}"
+        return bad(said, step if limited else f"let this user read {scene.home}")
     if needed * 2 > allowed:
         return bad(
             f"{needed} directories, {allowed} inotify watches allowed for all programs together; where they "
             "run out, changes are found once a minute",
             f"sudo sysctl fs.inotify.max_user_watches={max(65536, needed * 4)}",
         )
-    return fine(f"{needed} directories of {allowed} watches")
+    return fine(
+        f"{needed} directories, max_user_watches {allowed}, max_user_instances {instances} (for all programs)"
+    )
+
+
+def _limit(name: str) -> int:
+    return int((INOTIFY / name).read_text(encoding="ascii"))
+
+
+def _not_watched(scene: Scene) -> str | None:
+    """What the daemon says that it cannot watch: other programs may have used up what the limits allow."""
+    alerts = [] if scene.status is None else scene.status["alerts"]
+    return next((alert["detail"] for alert in alerts if alert["code"] == "not-watched"), None)
 
 
 def service(scene: Scene) -> Finding:
