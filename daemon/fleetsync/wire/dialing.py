@@ -206,7 +206,11 @@ class _Counted(ByteStream):
 
 
 class HungUp(httpcore.ReadError):
-    """The connection ended before a single byte had come over it: how a refused caller is told."""
+    """The connection was closed in order before a single byte had come over it.
+
+    So it looks to a caller whose certificate is refused: in TLS 1.3 its own handshake is over before
+    the other side judges it. A reset looks otherwise, and says nothing about trust.
+    """
 
 
 class Connection(httpcore.AsyncNetworkStream):
@@ -218,15 +222,17 @@ class Connection(httpcore.AsyncNetworkStream):
 
     def __init__(self, stream: TLSStream) -> None:
         self._stream = stream
-        self._lost: type[httpcore.ReadError] = HungUp
+        self._ended: type[httpcore.ReadError] = HungUp
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Some bytes; the caller has the deadline. Raises `httpcore.ReadError`, or `HungUp`, at the end."""
         try:
             data = await self._stream.receive(max_bytes)
-        except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream) as error:
-            raise self._lost(str(error) or "the connection was closed") from error
-        self._lost = httpcore.ReadError
+        except anyio.EndOfStream as error:
+            raise self._ended("it was closed") from error
+        except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+            raise httpcore.ReadError(_breakage(error)) from error
+        self._ended = httpcore.ReadError
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -236,7 +242,7 @@ class Connection(httpcore.AsyncNetworkStream):
         try:
             await self._stream.send(buffer)
         except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-            raise httpcore.WriteError(str(error) or "the connection was closed") from error
+            raise httpcore.WriteError(_breakage(error)) from error
 
     async def aclose(self) -> None:
         """Drop the connection."""
@@ -247,6 +253,11 @@ class Connection(httpcore.AsyncNetworkStream):
         if info == "is_readable":
             return _readable(self._stream.extra(SocketAttribute.raw_socket))
         return None
+
+
+def _breakage(error: BaseException) -> str:
+    reset = isinstance(error, ConnectionResetError) or isinstance(error.__cause__, ConnectionResetError)
+    return "it was reset" if reset else str(error) or "it was closed"
 
 
 def _readable(connection: socket.socket) -> bool:
