@@ -83,8 +83,8 @@ class Registers:
             value = current.before
         if value is None:
             return Target(current, None, GONE_DIGEST)
-        others = [v.value for v in self.versions.ripe(path) if v.value is not None and v is not current]
-        whole = datasets.require(path)[1].merged([value, *others])
+        others = register.uncovered(self.versions.ripe(path))[1:]  # by falling stamp, whatever came first
+        whole = datasets.require(path)[1].merged([value, *(v.value for v in others if v.value is not None)])
         return Target(current, whole, digest_of(path, whole))
 
     def _wanted(self, path: str) -> bytes | None:

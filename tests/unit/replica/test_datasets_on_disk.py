@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -198,6 +199,30 @@ def test_participants_of_concurrent_manifests_are_united_and_nothing_is_minted_f
         assert "id: mur" in text
         assert "id: qa" in text
         assert len([group for group in laptop.groups() if group.path == YAML]) == 2
+
+
+def test_united_participants_do_not_depend_on_what_came_first(tmp_path: Path) -> None:
+    """Two losers know the same agent differently: the later stamp has its way in every order of arrival."""
+    written = [
+        manifest("mur", "2026-05-30T00:00:00Z", "2026-06-03T00:00:00Z"),
+        manifest("qa", "2026-05-31T00:00:00Z", "2026-06-01T00:00:00Z"),
+        manifest("qa", "2026-05-29T00:00:00Z", "2026-06-02T00:00:00Z"),
+    ]
+    told = []
+    for letter, text in zip("abc", written, strict=True):
+        author = Laptop(tmp_path, letter)
+        write(author, YAML, text)
+        told.append((author.groups(), author.device))
+        author.replica.close()
+    found = set()
+    for number, order in enumerate(permutations(told)):
+        reader = Laptop(tmp_path / str(number), "d")
+        for groups, device in order:
+            reader.replica.apply(groups, device)
+        found.add(reader.path(YAML).read_bytes())
+        reader.replica.close()
+    [text] = found
+    assert b"2026-05-29T00:00:00Z" in text
 
 
 def test_a_manifest_that_mur_has_spelled_anew_is_no_change(pair: tuple[Laptop, Laptop]) -> None:
