@@ -12,14 +12,23 @@ from functools import partial
 import anyio
 import pytest
 
-from fleetsync.errors import ClonedDevice, HomeMissing, NotFound, NotTrusted, Paused, StorageFailed
+from fleetsync.errors import (
+    ClonedDevice,
+    HomeMissing,
+    NotFound,
+    NotTrusted,
+    Paused,
+    StorageFailed,
+    Unreachable,
+)
 from fleetsync.ports import Head
 from fleetsync.sync import changes, push
 from fleetsync.sync.exchange import Ending
 from fleetsync.sync.link import CALM_SECONDS, DOUBT_SECONDS, PeerSettings
 from fleetsync.sync.schedule import Due
 from fleetsync.sync.wake import Change
-from tests.fakes.engines import World
+from fleetsync.wire import codec
+from tests.fakes.engines import Wire, World
 from tests.fakes.fleet import device_id, event, log_path
 from tests.fakes.waiting import eventually
 from tests.simulation.clock import Loop
@@ -55,6 +64,25 @@ async def test_a_new_line_is_pushed_at_once():
         for number in range(4):
             world.write("a", DEPLOY, [event(number)])
             await eventually(partial(world.equal, DEPLOY, number + 1), seconds=0.5)
+
+
+@on_virtual_time
+async def test_what_moves_bit_by_bit_is_not_left_waiting(monkeypatch):
+    """An exchange that broke but brought something is tried again within seconds, however often."""
+    monkeypatch.setattr(codec, "BATCH_BYTES", 10_000)
+    world = simulated("ab")
+    world["b"].learn(DEPLOY, [event(n) for n in range(2000)])
+    world.network.cut(world["b"].device, world["a"].device)
+
+    async def one_batch(self, batches):
+        async for batch in batches:
+            yield batch
+            raise Unreachable("the connection broke")
+
+    monkeypatch.setattr(Wire, "_counted", one_batch)
+    async with world.running():
+        await eventually(lambda: world.equal(DEPLOY, 2000), seconds=60)
+    assert sum(bool(each.received) for each in world.exchanges) > 10
 
 
 async def test_a_relayed_line_reaches_the_third_device():

@@ -1,4 +1,7 @@
-"""Connections that do not live long: each is reset after so many bytes, as some middleboxes do."""
+"""Connections that do not live long: each is reset after so many bytes, as some middleboxes do.
+
+What has passed must stay, and what one connection can carry must pass.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from anyio.abc import SocketAttribute, SocketStream
 
 from fleetsync.errors import Unreachable
 from fleetsync.records.addresses import Address
+from fleetsync.sync.exchange import Ending
 from fleetsync.sync.responder import Responder
 from fleetsync.sync.session import Session
 from fleetsync.wire.client import HttpPeer
@@ -96,6 +100,23 @@ def noise(author: str, count: int) -> list[bytes]:
         event(number, author)[:-1] + f',"note":"{dice.randbytes(64).hex()}"}}'.encode()
         for number in range(count)
     ]
+
+
+@pytest.mark.parametrize(("mine", "theirs"), [(6000, 6000), (20_000, 1), (1, 20_000)])
+async def test_one_exchange_outlives_many_connections(tmp_path, mine, theirs):
+    """Where each connection is reset after 500 kB, much more than that passes in few exchanges."""
+    async with a_pair(tmp_path, 500_000) as pair:
+        pair.near.learn(DEPLOY, noise("near", mine))
+        pair.far.learn(DEPLOY, noise("far", theirs))
+        endings: list[Ending] = []
+        while Ending.CONVERGED not in endings and len(endings) < 4:
+            result = await Session(pair.near.local, pair.peer).run()
+            assert result.received or result.sent, result.error
+            endings.append(result.ending)
+        assert Ending.CONVERGED in endings
+        assert pair.near.lines(DEPLOY) == pair.far.lines(DEPLOY)
+        assert len(pair.near.lines(DEPLOY)) == mine + theirs
+        assert pair.middlebox.resets > 0
 
 
 @pytest.mark.parametrize("budget", [100, 1500, 2500, 3000, 3500, 4000])

@@ -426,6 +426,8 @@ class Link:
         self._error = result.error
         if result.opening is None:
             return
+        if result.received or result.sent:
+            self._backoff.reset()  # what passed stays, even if the connection broke then: go on soon
         heads = result.closing or result.opening
         self._last, self._remote = result, heads.remote
         self._cut_proven = result.ending is Ending.CONVERGED

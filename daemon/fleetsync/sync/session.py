@@ -10,7 +10,7 @@ conversation only; what is on the wire, in storage and in the engine is elsewher
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -26,6 +26,7 @@ from fleetsync.errors import (
     NotTrusted,
     ProtocolMismatch,
     Unreachable,
+    Unresponsive,
 )
 from fleetsync.merge.reconcile import Initiator
 from fleetsync.ports import NOT_CARRIED, Bound, Group, Head, Outcome, Storage, Verdict
@@ -284,11 +285,22 @@ class Session:
             async for batch in batches:
                 await self._take(batch, lambda: None)
         asked = Asked(self._name, self._local.identify, found.need)
-        wants = transfer.wants(found.need)
-        async with transfer.ahead(transfer.merged(self._wanted(wants))) as batches:
-            async for batch in batches:
-                await self._take(batch, partial(asked.check, batch.groups))
         self._missing = asked.missing
+        while not await self._fetched(asked, [each for each in found.need if each in asked.missing]):
+            pass
+
+    async def _fetched(self, asked: Asked, ids: Sequence[bytes]) -> bool:
+        """Ask for these ids; False if the stream was cut after some had come: the rest is asked for again."""
+        before = len(asked.missing)
+        try:
+            async with transfer.ahead(transfer.merged(self._wanted(transfer.wants(ids)))) as batches:
+                async for batch in batches:
+                    await self._take(batch, partial(asked.check, batch.groups))
+        except (Unreachable, Unresponsive):
+            if len(asked.missing) == before:
+                raise
+            return False
+        return True
 
     async def _wanted(self, wants: Iterable[Want]) -> AsyncGenerator[Batch]:
         for want in wants:

@@ -22,7 +22,7 @@ from fleetsync.selection import EVERYTHING, Selection
 from fleetsync.sync.accord import Accord
 from fleetsync.sync.offload import Desk
 from fleetsync.wire import codec
-from fleetsync.wire.messages import MAX_SPANS, MAX_WANTED, Batch, Span, Want
+from fleetsync.wire.messages import MAX_SPANS, Batch, Span, Want
 
 T = TypeVar("T")
 Cut = tuple[Bound, Bound]
@@ -30,6 +30,8 @@ Cut = tuple[Bound, Bound]
 
 APPLY_BYTES = 3 << 19
 """Bodies applied at once when there are so many; as many again are read ahead meanwhile."""
+WANTED_IDS = 2048
+"""Ids asked for at once: with their bodies a few hundred KB, which a short-lived connection carries."""
 SLICE_IDS = 4096
 """Ids looked up at a time; their bodies come in pages."""
 
@@ -138,7 +140,7 @@ def is_register(path: str) -> bool:
 
 def wants(ids: Sequence[bytes]) -> Iterator[Want]:
     """Questions for these ids, each small enough to be asked."""
-    for some in _slices(ids, MAX_WANTED):
+    for some in _slices(ids, WANTED_IDS):
         yield Want(list(some))
 
 

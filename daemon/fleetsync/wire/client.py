@@ -2,17 +2,17 @@
 
 Knows HTTP and the messages; where the device is and who it proves to be is `dialing`'s. The only module
 that imports httpx. Rule of the file: no foreign exception leaves it, everything has a deadline, what is
-read is bounded before it is kept, and a request that finds its kept connection closed is made again
-(each may be repeated without harm). Implements docs/protocol.md, "HTTP binding".
+read is bounded before it is kept, and a request whose connection breaks before its answer has come is made
+again on another one (each may be repeated without harm). Implements docs/protocol.md, "HTTP binding".
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, suppress
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 import anyio
 import httpcore
@@ -60,7 +60,11 @@ from fleetsync.wire.messages import (  # noqa: E402
 )
 from fleetsync.wire.statuses import error_of  # noqa: E402
 
+T = TypeVar("T")
+
 MAX_CONNECTIONS = 8
+TRIES = 3
+"""New connections on which one request may break before it has failed."""
 MAX_REFUSAL = 64 << 10
 IDLE_SECONDS = 600.0  # less than the listener's, so that this side is the one that lets go
 
@@ -179,9 +183,12 @@ class HttpPeer:
     ) -> bytes:
         seconds = (seconds or self._deadlines.answer) + allowance(len(body))
         with self._translated(), anyio.fail_after(seconds) as patience:
-            answer = await self._start(method, path, body)
-            async with aclosing(answer):
-                return await _whole(answer, limit, patience)
+
+            async def answered(attempt: _Attempt) -> bytes:
+                async with aclosing(await self._start(attempt, method, path, body)) as answer:
+                    return await _whole(answer, limit, patience)
+
+            return await self._persist(answered)
 
     async def _items(self, want: Want) -> AsyncGenerator[Batch]:
         path, body = self._path("items/get"), codec.encode(want)
@@ -191,47 +198,62 @@ class HttpPeer:
                     yield frame
 
     async def _frames(self, method: str, path: str, body: bytes, seconds: float) -> AsyncGenerator[Frame]:
-        reader = codec.FrameReader()
-        with self._translated():
+        async def begun(attempt: _Attempt) -> tuple[_Payloads, bytes | None]:
             with anyio.fail_after(self._deadlines.answer + allowance(len(body))):
-                answer = await self._start(method, path, body)
-            chunks = cast(AsyncGenerator[bytes], answer.aiter_raw())
-            async with aclosing(answer), aclosing(chunks):
-                while payload := await _next_payload(chunks, reader, seconds):
+                payloads = _Payloads(await self._start(attempt, method, path, body))
+            try:
+                return payloads, await payloads.next(seconds)
+            except BaseException:
+                await payloads.aclose()
+                raise
+
+        with self._translated():
+            payloads, payload = await self._persist(begun)
+            async with aclosing(payloads):
+                while payload is not None:
                     yield codec.decode_frame(payload)
-                reader.finish()
+                    payload = await payloads.next(seconds)
+                payloads.finish()
 
-    async def _start(self, method: str, path: str, body: bytes) -> httpx.Response:
+    async def _start(self, attempt: _Attempt, method: str, path: str, body: bytes) -> httpx.Response:
         """The answer to a request, with its body still to come. Raises what the peer refused."""
-        answer = await self._send(method, path, body)
-        if answer.status_code == 200:
-            return answer
-        async with aclosing(answer):
-            raise await self._refused(answer)
-
-    async def _send(self, method: str, path: str, body: bytes) -> httpx.Response:
-        client = self._client = self._client or _client(self._dialer)
-        while True:
-            attempt = _Attempt()
-            request = httpx.Request(
+        answer = await attempt.client.send(
+            httpx.Request(
                 method,
                 f"http://peer{path}",
                 headers=self._headers,
                 content=body or None,
                 extensions={"trace": attempt.trace},
-            )
+            ),
+            stream=True,
+        )
+        if answer.status_code == 200:
+            return answer
+        async with aclosing(answer):
+            raise await self._refused(answer)
+
+    async def _persist(self, ask: Callable[[_Attempt], Awaitable[T]]) -> T:
+        """Ask until there is an answer, or `TRIES` new connections have broken.
+
+        A kept connection may break without counting: the peer may have closed it meanwhile, and where each
+        carries only so many bytes, those of the requests before count too.
+        """
+        client = self._client = self._client or _client(self._dialer)
+        broken: list[httpcore.NetworkError] = []
+        while True:
+            attempt = _Attempt(client)
             try:
-                return await client.send(request, stream=True)
+                return await ask(attempt)
             except httpcore.NetworkError as error:
                 if client is not self._client:
                     raise Unreachable(f"the connections to {self._name} were dropped") from error
-                if isinstance(error, HungUp):
+                broken += [error] * attempt.is_fresh
+                if len(broken) == TRIES and all(isinstance(each, HungUp) for each in broken):
                     raise NotTrusted(
                         f"{self._name} closed the connection without a word: not trusted by that peer?"
                     ) from error
-                if attempt.is_fresh:
+                if len(broken) == TRIES:
                     raise
-                # A kept connection that the peer had closed meanwhile: the next one, or a new one.
 
     async def _refused(self, answer: httpx.Response) -> PeerError:
         try:
@@ -254,7 +276,8 @@ class HttpPeer:
 class _Attempt:
     """Whether a request had to open a connection: that decides what a lost one means."""
 
-    def __init__(self) -> None:
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self.client = client
         self.is_fresh = False
 
     async def trace(self, event: str, _: object) -> None:
@@ -273,18 +296,33 @@ async def _whole(answer: httpx.Response, limit: int, patience: anyio.CancelScope
     return bytes(body)
 
 
-async def _next_payload(
-    chunks: AsyncGenerator[bytes], reader: codec.FrameReader, seconds: float
-) -> bytes | None:
-    """The next complete payload, None at the end of the stream; a byte a second buys no time."""
-    with anyio.fail_after(seconds) as patience:
-        while (payload := reader.next()) is None:
-            chunk = await anext(chunks, None)
-            if chunk is None:
-                return None
-            patience.deadline += allowance(len(chunk))
-            reader.feed(chunk)
-        return payload
+class _Payloads:
+    """An answer read as a stream of frames; to be closed."""
+
+    def __init__(self, answer: httpx.Response) -> None:
+        self._answer = answer
+        self._chunks = cast(AsyncGenerator[bytes], answer.aiter_raw())
+        self._reader = codec.FrameReader()
+
+    async def next(self, seconds: float) -> bytes | None:
+        """The next complete payload, None at the end of the stream; a byte a second buys no time."""
+        with anyio.fail_after(seconds) as patience:
+            while (payload := self._reader.next()) is None:
+                chunk = await anext(self._chunks, None)
+                if chunk is None:
+                    return None
+                patience.deadline += allowance(len(chunk))
+                self._reader.feed(chunk)
+            return payload
+
+    def finish(self) -> None:
+        """The stream has ended; raises `MalformedMessage` if it ended within a frame."""
+        self._reader.finish()
+
+    async def aclose(self) -> None:
+        """Drop what is still to come."""
+        async with aclosing(self._answer):
+            await self._chunks.aclose()
 
 
 # --- httpx on connections of our own ---------------------------------------------------------------

@@ -39,10 +39,11 @@ LEVEL = 3
 MAX_SMALL = 1 << 20
 """Expanded size of every message that is not a batch or a receipt."""
 
-BATCH_BYTES = 900 << 10
+BATCH_BYTES = 384 << 10
 BATCH_MEMBERS = 16_384
 BATCH_GROUPS = 1024
-"""What a sender puts into one batch: raw bytes, bodies, paths. Well inside what a receiver accepts."""
+"""What a sender puts into one batch: raw bytes, bodies, paths. Well inside what a receiver accepts, and
+within what a connection carries behind a middlebox that resets each after half a megabyte."""
 COVERING_BYTES = 512 << 10
 """Covering versions that one receipt carries; the rest is found by the next reconciliation."""
 

@@ -20,7 +20,7 @@ import anyio
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -31,6 +31,7 @@ from fleetsync.errors import (
     NotFound,
     ProtocolMismatch,
     TooLarge,
+    Unreachable,
     Unresponsive,
 )
 from fleetsync.records.names import DeviceId
@@ -168,6 +169,8 @@ class _Api:
                 return await _read(request, limit, patience)
         except TimeoutError:
             raise Unresponsive(f"a request body took over {self._patience.body:g} s") from None
+        except ClientDisconnect:
+            raise Unreachable("the connection broke within a request body") from None
 
 
 def _caller(scope: Scope) -> Caller:

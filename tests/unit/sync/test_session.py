@@ -52,6 +52,30 @@ async def test_equal_devices_need_one_round_trip(a, b):
     assert (result.received, result.sent) == (0, 0)
 
 
+async def test_what_a_cut_stream_has_not_brought_is_asked_for_again(a, b):
+    """An exchange outlives a stream that breaks, as long as each brings something that was asked for."""
+    a.learn(DEPLOY, [event(n) for n in range(0, 200, 2)])
+    b.learn(DEPLOY, [event(n) for n in range(1, 200, 2)])
+    asked = []
+
+    class Short(Responder):
+        @asynccontextmanager
+        async def items(self, want):
+            asked.append(len(want.ids))
+            async with super().items(Want(want.ids[:30])) as batches:
+                yield cut_after(batches)
+
+    async def cut_after(batches):
+        async for batch in batches:
+            yield batch
+        raise Unreachable("the connection broke")
+
+    result = await Session(a.local, Short(b.local, b.caller(a))).run()
+    assert result.ending is Ending.CONVERGED
+    assert asked == [100, 70, 40, 10]
+    assert a.lines(DEPLOY) == b.lines(DEPLOY) == {event(n) for n in range(200)}
+
+
 async def test_both_sides_end_with_the_union(a, b):
     """What either side had when the exchange began, both have when it ends."""
     a.learn(DEPLOY, [event(1), event(2)])

@@ -8,7 +8,7 @@ import pytest
 from fleetsync.errors import Unreachable
 from fleetsync.ports import END, START, Bound
 from fleetsync.sync import transfer
-from fleetsync.wire.messages import MAX_SPANS, MAX_WANTED
+from fleetsync.wire.messages import MAX_SPANS
 from tests.fakes.fleet import Laptop, event, log_path, manifest_path
 
 
@@ -38,8 +38,8 @@ async def test_a_span_is_read_as_few_full_batches(laptop):
     """Pages of storage are joined, so that every batch but the last is full."""
     flat, sizes = await collected(laptop, [], [(START, END)])
     assert sorted(flat) == sorted(everything(laptop))
-    assert len(sizes) == 3
-    assert all(size > 800_000 for size in sizes[:-1])
+    assert len(sizes) == 7
+    assert all(size > 380_000 for size in sizes[:-1])
 
 
 @pytest.mark.parametrize("count", [100, 1100])
@@ -61,7 +61,7 @@ async def test_batches_are_merged_to_be_applied(laptop, monkeypatch):
     before = [(g.path, body) for batch in apart for g in batch.groups for body in g.bodies]
     merged = [batch async for batch in transfer.merged(transfer.read(laptop.local.desk, [], [(START, END)]))]
     assert [(g.path, body) for batch in merged for g in batch.groups for body in g.bodies] == before
-    assert (len(apart), len(merged)) == (3, 2)
+    assert (len(apart), len(merged)) == (7, 2)
     for batch in merged:
         paths = [group.path for group in batch.groups]
         assert len(paths) == len(set(paths))
@@ -77,7 +77,7 @@ async def test_what_came_before_a_failure_is_applied(laptop):
 
     merged = transfer.merged(broken())
     first = await anext(merged)
-    assert sum(len(body) for group in first.groups for body in group.bodies) > 800_000
+    assert sum(len(body) for group in first.groups for body in group.bodies) > 380_000
     with pytest.raises(Unreachable):
         await anext(merged)
 
@@ -90,9 +90,9 @@ async def test_nothing_makes_no_batch(laptop):
 
 def test_questions_are_cut_to_size():
     """Every id and every span is asked for once, in questions that the wire allows."""
-    ids = [n.to_bytes(32, "big") for n in range(2 * MAX_WANTED + 1)]
+    ids = [n.to_bytes(32, "big") for n in range(2 * transfer.WANTED_IDS + 1)]
     wants = list(transfer.wants(ids))
-    assert [len(want.ids) for want in wants] == [MAX_WANTED, MAX_WANTED, 1]
+    assert [len(want.ids) for want in wants] == [transfer.WANTED_IDS, transfer.WANTED_IDS, 1]
     assert [identity for want in wants for identity in want.ids] == ids
     spans = [(Bound(n), Bound(n + 1)) for n in range(MAX_SPANS + 1)]
     wants = list(transfer.span_wants(spans))
