@@ -112,7 +112,7 @@ class Network:
         """Every namespace goes, and with it whatever is in it."""
         for wire in self._wires:
             wire.kill()
-            wire.wait()
+            wire.communicate()
         for namespace in (self.router, *(host.namespace for host in self.hosts)):
             subprocess.run(["ip", "netns", "del", namespace], capture_output=True, check=False)
 
