@@ -71,7 +71,9 @@ def test_old_files_come_back(fleet: Fleet, running: bool, insist: bool) -> None:
     assert desk.read(MANIFEST)
     travel.ask("guard", "confirm" if insist else "undo")
     connected((desk, travel))
-    wanted = old if insist else {name: newer(name) for name in SKILLS}
+    wanted = {
+        name: old[name] if insist and f"skills/{name}/skill.yaml" in asked else newer(name) for name in SKILLS
+    }
     for name in SKILLS:
         for laptop in (desk, travel):
             until(partial(laptop.has, f"skills/{name}/skill.yaml", wanted[name]), f"{name} is as meant")
