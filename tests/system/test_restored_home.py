@@ -35,8 +35,11 @@ def newer(name: str) -> bytes:
     return manifest("newer", name=name, version="2.0.0", updated_at="2025-06-01T00:00:00Z")
 
 
-@pytest.mark.parametrize("running", [False, True], ids=["while-down", "while-up"])
-@pytest.mark.parametrize("insist", [False, True], ids=["undo", "confirm"])
+@pytest.mark.parametrize(
+    ("running", "insist"),
+    [(False, True), (False, False), (True, False)],
+    ids=["confirm-while-down", "undo-while-down", "undo-while-up"],
+)
 def test_old_files_come_back(fleet: Fleet, running: bool, insist: bool) -> None:
     """Nothing newer is lost on any device: the current values are applied again and the log is refilled.
     `status` ends with 5 and asks; one command insists on what the backup held, another drops it.
