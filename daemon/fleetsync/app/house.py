@@ -404,9 +404,6 @@ class House:
         await self._select()
         self._roster.name = self._name()
         self._local.card = Card(self.device, self._name(), self._fleet.instance)
-        selection = settings.config.sync.selection()
-        if selection != self._local.selection:
-            await self._engine.select(selection)
 
     async def reload_quietly(self) -> None:
         """As `reload`; a broken file is logged and the last good settings stay."""
