@@ -29,6 +29,10 @@ LOCK_PATIENCE: Final = 5.0
 _RETRY_FIRST, _RETRY_MOST = 0.001, 0.05
 _OPEN = os.O_CLOEXEC | os.O_NOFOLLOW
 _DIRECTORY = _OPEN | os.O_RDONLY | os.O_DIRECTORY
+_GET_GENERATION: Final = 0x8008_7601  # FS_IOC_GETVERSION of linux/fs.h
+
+Identity = tuple[int, int, int]
+"""Device, inode, and which directory this is of all that have had that inode; 0 where that is not told."""
 
 
 class ShortWrite(StorageFailed):
@@ -83,10 +87,10 @@ class Folder:
             os.close(self.fd)
             self.fd = -1
 
-    def identity(self) -> tuple[int, int]:
-        """(device, inode): what tells this directory from another one of the same name."""
+    def identity(self) -> Identity:
+        """What tells this directory from another one of the same name."""
         status = os.fstat(self.fd)
-        return status.st_dev, status.st_ino
+        return status.st_dev, status.st_ino, _generation(self.fd, status)
 
     def at(self, name: str) -> str:
         """The name as errors show it."""
@@ -331,6 +335,16 @@ def _rename_with(flags: int, fd: int, name: str, target_fd: int, target: str) ->
     if call(fd, name.encode(), target_fd, target.encode(), ctypes.c_uint(flags)) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def _generation(fd: int, status: os.stat_result) -> int:
+    """The inode of a directory that was removed is given to the next one at once."""
+    if sys.platform == "darwin":
+        return int(status.st_birthtime * 1e6)
+    try:
+        return int.from_bytes(fcntl.ioctl(fd, _GET_GENERATION, bytes(8))[:4], sys.byteorder)
+    except OSError:
+        return 0
 
 
 _LIBC = ctypes.CDLL(None, use_errno=True)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from fleetsync import datasets
 from fleetsync.datasets import Kind
 from fleetsync.errors import FleetsyncError, HomeMissing, MalformedRecord
-from fleetsync.files import Folder
+from fleetsync.files import Folder, Identity
 from fleetsync.replica import approvals
 from fleetsync.replica.bringing import Bringing
 from fleetsync.replica.counting import STATS
@@ -48,7 +48,7 @@ class Sweep:
         self._bringing = bringing
         self._troubles = bringing.troubles
         self._watched = False
-        self._swept: tuple[int, int] | None = None  # the directory that home was when all of it was read last
+        self._swept: Identity | None = None  # the directory that home was when all of it was read last
 
     def read(self, root: Folder, paths: Sequence[str] | None) -> None:
         """Look at these paths, or at everything."""
@@ -118,7 +118,7 @@ class Sweep:
             return True
         return not any(self._registers.is_present(datasets.sibling(log, name)) for name in row.manifest)
 
-    def _identity_now(self) -> tuple[int, int] | None:
+    def _identity_now(self) -> Identity | None:
         try:
             with self._home.open() as root:
                 return root.identity()

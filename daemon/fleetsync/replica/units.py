@@ -17,7 +17,7 @@ import msgspec
 from fleetsync import datasets
 from fleetsync.datasets import Kind
 from fleetsync.errors import FileChanged, LockBusy, MalformedRecord
-from fleetsync.files import Folder
+from fleetsync.files import Folder, Identity
 from fleetsync.ports import Key
 from fleetsync.records import loglines
 from fleetsync.replica.guard import Cause, Guard, Held
@@ -178,11 +178,12 @@ class Units:
     def _roots_changed(self, root: Folder) -> set[str]:
         """The top-level directories that are gone or are other ones than at the last scan."""
         raw = self._journal.get(_ROOTS)
-        before = msgspec.msgpack.decode(raw, type=dict[str, tuple[int, int]]) if raw else {}
+        before = msgspec.msgpack.decode(raw, type=dict[str, tuple[int, ...]]) if raw else {}
         now = {name: identity for name in WATCHED_ROOTS if (identity := _identity(root, name))}
         if now != before:
             self._journal.put(_ROOTS, msgspec.msgpack.encode({**before, **now}))
-        return {name for name, identity in before.items() if now.get(name) != identity}
+        # earlier journals knew less of a directory
+        return {name for name, was in before.items() if now.get(name, ())[: len(was)] != was}
 
     # --- a deletion that counts ---------------------------------------------------------------------
 
@@ -357,7 +358,7 @@ def _dataset(path: str) -> str:
     return row.name if row is not None and row.kind is Kind.REGISTER else ""
 
 
-def _identity(root: Folder, name: str) -> tuple[int, int] | None:
+def _identity(root: Folder, name: str) -> Identity | None:
     if not directory_exists(root, name):
         return None
     with root.enter(name) as folder:

@@ -31,6 +31,8 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, ObservedWatch
 
 from fleetsync import datasets
+from fleetsync.errors import StorageFailed
+from fleetsync.files import Folder, Identity
 from fleetsync.replica import approvals
 from fleetsync.replica.layout import WATCHED_ROOTS, leaves_of
 from fleetsync.replica.publishing import is_public_file
@@ -62,7 +64,7 @@ class Watcher(FileSystemEventHandler):
         self._observer: BaseObserver | None = None
         self._running = False
         self._roots: dict[str, ObservedWatch] = {}
-        self._watched: tuple[int, int] | None = None
+        self._watched: Identity | None = None
         self._lock = threading.Lock()
         self._overflow = _OverflowHandler(self._overflowed)
         self.trouble: str | None = None
@@ -101,12 +103,12 @@ class Watcher(FileSystemEventHandler):
             self.start()
             self._hint(None)
 
-    def _identity(self) -> tuple[int, int] | None:
+    def _identity(self) -> Identity | None:
         try:
-            status = self._home.stat()
-        except OSError:
+            with Folder.open(self._home) as home:
+                return home.identity()
+        except (FileNotFoundError, StorageFailed):
             return None
-        return status.st_dev, status.st_ino
 
     def dispatch(self, event: FileSystemEvent) -> None:
         """Called by watchdog for each event, in its thread."""

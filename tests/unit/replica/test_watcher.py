@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,3 +73,17 @@ def test_a_stopped_watcher_stays_stopped(watcher: Watcher, monkeypatch: pytest.M
     monkeypatch.undo()
     watcher.tend()
     assert watcher.trouble is not None
+
+
+def test_a_home_that_was_made_anew_is_watched(
+    watcher: Watcher, tmp_path: Path, hints: list[frozenset[str] | None]
+) -> None:
+    """Also when the new directory was given the inode of the old one, as ext4 does at once."""
+    watcher.start()
+    shutil.rmtree(tmp_path)
+    (tmp_path / "skills/deploy").mkdir(parents=True)
+    watcher.tend()
+    until(lambda: None in hints, "all of it is looked at")
+    hints.clear()
+    (tmp_path / "skills/deploy/skill.yaml").write_text("name: deploy\n")
+    until(lambda: frozenset({"skills/deploy/skill.yaml"}) in hints, "it is watched")
