@@ -138,3 +138,41 @@ def test_a_version_that_the_journal_did_not_take_is_no_member(
     assert members(replica) == replica.head().count == len(LOCAL) + 1
     assert replica.apply([], PEER) == []
     replica.close()
+
+
+def test_what_did_not_fit_is_written_as_soon_as_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines that waited for their manifest meet a full disk: they are members that no peer sends again, so
+    the replica itself tries, after one second, then twice as late each time, and then is at rest.
+    """
+    scenarios.make_home(tmp_path)
+    (tmp_path / "home" / YAML).unlink()
+    now = NOW
+    around = Surroundings(lambda: now, os.urandom)
+    replica = Replica(tmp_path / "home", tmp_path / "state", scenarios.ME, around, SKEW)
+    replica.scan(None)
+    log = tmp_path / "home" / LOG
+    replica.apply([Group(LOG, REMOTE)], PEER)
+    write, standing = os.write, log.read_bytes()
+
+    def full(fd: int, data: Any) -> int:
+        if os.fstat(fd).st_ino == log.stat().st_ino:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", full)
+    replica.apply([Group(YAML, [scenarios.version_of(MANIFEST, 1, {}, NOW)])], PEER)
+    assert [alert.code for alert in replica.condition().alerts] == ["file-trouble"]
+    for seconds in (1, 2, 4, 8):
+        assert replica.due_in() == pytest.approx(seconds)
+        now += seconds * 1_000_000
+        replica.settle()
+    assert log.read_bytes() == standing
+    monkeypatch.setattr(os, "write", write)
+    now += 16_000_000
+    replica.settle()
+    assert set(REMOTE) <= set(log.read_bytes().split(b"\n"))
+    assert replica.due_in() is None
+    assert not replica.condition().alerts
+    replica.close()

@@ -27,6 +27,7 @@ from fleetsync.replica.counting import STATS, Counting
 from fleetsync.replica.guard import Guard
 from fleetsync.replica.lines import Lines, see
 from fleetsync.replica.logs import Logs
+from fleetsync.replica.postponed import Postponed
 from tests.model.machine import (
     LOG,
     LOG_NAME,
@@ -125,7 +126,15 @@ class Running:
         shelf: Any = SimpleNamespace(bodies=lambda _ids: [])
         guard = Guard(self.journal, lambda: 0)
         self.lines = Lines(
-            self.journal, self.index, self.logs, shelf, manifest, self.counting, guard, unsigned
+            self.journal,
+            self.index,
+            self.logs,
+            shelf,
+            manifest,
+            self.counting,
+            guard,
+            unsigned,
+            Postponed(lambda: 0),
         )
 
     def _token(self) -> str:

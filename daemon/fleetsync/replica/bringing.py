@@ -38,6 +38,7 @@ class Bringing:
         self._units = parts.units
         self._guard = parts.guard
         self._keyless = parts.keyless
+        self._postponed = parts.postponed
 
     def overlook(self, selection: Selection) -> None:
         """What is left out from now on is no trouble."""
@@ -59,6 +60,7 @@ class Bringing:
             wrote = self._registers.apply(root, path)
         except (FileChanged, LockBusy):
             self._members.doubt()
+            self._postponed.add(path)
             return
         except MalformedRecord as error:  # a file that cannot be taken apart is never replaced
             self._members.doubt()
@@ -66,8 +68,10 @@ class Bringing:
             return
         except StorageFailed as error:
             self._members.doubt()
+            self._postponed.add(path)
             self.troubles[path] = f"{path}: {error}"
             raise
+        self._postponed.done(path)
         self.troubles.pop(path, None)
         if wrote:
             self.wrote(path)
@@ -100,17 +104,18 @@ class Bringing:
 
     def catch_up(self, root: Folder) -> None:
         """Do what could not be done before: files, parked lines, counts, directories to take away."""
-        for member in self._versions.held_by_our_clock():
-            if self._carries(member.stored.path):
-                self._mint_anew(member)
-        self.make_way(root)
-        for path in self._registers.unapplied():
-            with suppress(StorageFailed):  # told by `condition`; it never keeps the others from being brought
-                self.bring(root, path)
-        self._reset_counters(root)
-        self._units.take_away(root)
-        self._lines.unpark_all(root)
-        self._lines.recount(root)
+        with self._postponed.tried():
+            for member in self._versions.held_by_our_clock():
+                if self._carries(member.stored.path):
+                    self._mint_anew(member)
+            self.make_way(root)
+            for path in self._registers.unapplied():
+                with suppress(StorageFailed):  # told by `condition`; the others are brought all the same
+                    self.bring(root, path)
+            self._reset_counters(root)
+            self._units.take_away(root)
+            self._lines.unpark_all(root)
+            self._lines.recount(root)
 
     def _mint_anew(self, member: Member) -> None:
         """The wall clock was set back: an edit of ours need not wait until it is that late again."""

@@ -27,6 +27,7 @@ from fleetsync.replica.journal import Journal, ParkedLine
 from fleetsync.replica.kinds import Kinds
 from fleetsync.replica.layout import Look, look_of
 from fleetsync.replica.logs import Logs, NewLine
+from fleetsync.replica.postponed import Postponed
 from fleetsync.replica.shelf import Shelf
 from fleetsync.replica.verification import AWAITED, Verification
 from fleetsync.replica.versions import Versions
@@ -54,6 +55,7 @@ class Lines:
         counting: Counting,
         guard: Guard,
         verification: Verification,
+        postponed: Postponed,
     ) -> None:
         self.refused = 0
         self.troubles: dict[str, str] = {}
@@ -67,6 +69,7 @@ class Lines:
         self._counting = counting
         self._guard = guard
         self._verification = verification
+        self._postponed = postponed
         self._kinds = Kinds(journal)
         self._collided: set[bytes] = set()
         logs.wrote_here = self._kinds.learn
@@ -255,10 +258,12 @@ class Lines:
         try:
             yield
         except (LockBusy, FileChanged):
-            return  # the next sweep tries again
+            self._postponed.add(path)
         except StorageFailed as error:
+            self._postponed.add(path)
             self.troubles[path] = f"{path}: {error}"
         else:
+            self._postponed.done(path)
             self.troubles.pop(path, None)
 
     def learnt(self) -> bool:

@@ -19,6 +19,7 @@ from fleetsync.replica.lines import Lines
 from fleetsync.replica.logs import Logs
 from fleetsync.replica.members import Members
 from fleetsync.replica.opening import open_index
+from fleetsync.replica.postponed import Postponed
 from fleetsync.replica.publishing import Publishing
 from fleetsync.replica.registers import Registers
 from fleetsync.replica.shelf import Shelf
@@ -46,6 +47,7 @@ class Parts:
         self.logs = Logs(journal, index)
         self.shelf = Shelf(self.home, journal, index, self.logs)
         self.verification = Verification(versions, around.check)
+        self.postponed = Postponed(around.now)
         self.lines = Lines(
             journal,
             index,
@@ -55,6 +57,7 @@ class Parts:
             self.counting,
             self.guard,
             self.verification,
+            self.postponed,
         )
         self.members = Members(journal, index, versions, self.logs)
         self.carried = Carried(journal, self.members, self.lines, self.registers)

@@ -171,7 +171,8 @@ class Replica:
 
     def due_in(self) -> float | None:
         """See `Storage.due_in`."""
-        return self._parts.units.due_in()
+        due = self._parts.units.due_in(), self._parts.postponed.due_in()
+        return min((each for each in due if each is not None), default=None)
 
     # --- settings -----------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from fleetsync.devices.notes import Direction
-from fleetsync.errors import LocalError, NotFound, NotTrusted
+from fleetsync.errors import NotFound, NotTrusted
 from fleetsync.records.names import DeviceId
 from fleetsync.selection import Selection
 from fleetsync.stores.recorder import RunRecorder
@@ -152,10 +152,7 @@ class Engine:
     async def sweep(self) -> None:
         """Look at all of home, and do what has become due there."""
         await self._reading.read_all()
-        try:
-            await self._local.desk.settle()
-        except LocalError as error:
-            logger.warning("not settled yet: %s", error)
+        await self._reading.settle()
 
     async def _exchange_with_all(self) -> None:
         with self._rounds.round("schedule"):

@@ -53,6 +53,8 @@ class Reading:
         self._monotonic = monotonic
         self._pace = Pace(tempo.push)
         self._backoff = Backoff(random)
+        self._settling = Backoff(random)
+        self._unsettled = 0.0  # seconds until what could not be settled is tried again
         self._paths: set[str] = set()
         self._everything = False
         self._touched = anyio.Event()
@@ -79,7 +81,8 @@ class Reading:
         """Until something is touched; what becomes due meanwhile is settled."""
         while not self._touched.is_set():
             due = await self._desk.call(lambda storage: storage.due_in())
-            with anyio.move_on_after(float("inf") if due is None else due + FRUITLESS_SECONDS):
+            delay = float("inf") if due is None else max(due + FRUITLESS_SECONDS, self._unsettled)
+            with anyio.move_on_after(delay):
                 await self._touched.wait()
             if due is not None and not self._touched.is_set():
                 await self.settle()
@@ -90,6 +93,10 @@ class Reading:
             await self._desk.settle()
         except LocalError as error:
             logger.warning("not settled yet: %s", error)
+            self._unsettled = self._settling.next()
+        else:
+            self._unsettled = 0.0
+            self._settling.reset()
 
     async def read(self) -> bool:
         """Read what has been touched so far; True if the set changed."""

@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from fleetsync.errors import StorageFailed
+from fleetsync.sync import backoff
 from fleetsync.sync.reading import FRUITLESS_SECONDS, TOUCH_SECONDS, Pace, Reading
 from fleetsync.sync.tempo import Tempo
 from tests.fakes.fleet import Laptop, event, log_path
@@ -88,3 +89,30 @@ async def test_trouble_is_remembered_and_ends():
         await eventually(lambda: reading.trouble is None)
         tasks.cancel_scope.cancel()
     assert laptop.storage.head().count == 1
+
+
+async def test_what_cannot_be_settled_is_tried_less_and_less_often(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that refuses fills no log with one warning every moment; a touch is read all the same."""
+    laptop = Laptop("a")
+    tries: list[float] = []
+
+    def refuse() -> bool:
+        tries.append(time.monotonic())
+        raise StorageFailed("journal.db: disk I/O error")
+
+    monkeypatch.setattr(laptop.storage, "due_in", lambda: 0.0)
+    monkeypatch.setattr(laptop.storage, "settle", refuse)
+    monkeypatch.setattr(backoff, "FIRST_SECONDS", 0.2)
+    reading = Reading(laptop.local.desk, time.monotonic, lambda: 0.5, Tempo())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(reading.run)
+        await eventually(lambda: len(tries) == 3)
+        laptop.write(DEPLOY, [event(1)])
+        reading.touch([DEPLOY])
+        await eventually(lambda: laptop.storage.head().count == 1)
+        tasks.cancel_scope.cancel()
+    assert tries[1] - tries[0] >= 0.2
+    assert tries[2] - tries[1] >= 0.4
+    assert "disk I/O error" in caplog.text
