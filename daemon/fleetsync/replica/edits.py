@@ -38,6 +38,8 @@ class Edits:
         wanted: Callable[[str], bytes | None],
     ) -> None:
         self.oversize: set[str] = set()
+        self.suspects: Collection[str] = ()
+        """Files that went back in time: they are not read until it is known whether by somebody's wish."""
         self._versions = versions
         self._journal = journal
         self._sightings = sightings
@@ -49,6 +51,8 @@ class Edits:
         """Mint a version of each register in the file that has another value than before. `watched`: the
         edit was made while the daemon ran, so its time is now (SEMANTICS §2.4). Raises `MalformedRecord`.
         """
+        if seen.path in self.suspects:
+            return NOTHING
         raw, look = read_file(root, seen.path)
         self._sightings.unread(seen.path)
         if len(raw) > LIMIT:
@@ -122,24 +126,35 @@ class Edits:
         ahead = (m.version for m in self._versions.held() if m.stored.path == path)
         return [v for v in ahead if v.value is not None and digest_of(path, v.value) == standing]
 
-    def old_news(self, root: Folder, seen: Seen) -> list[str]:
-        """What in the file has gone back to something that was superseded here before."""
-        values = values_of(seen.path, read_file(root, seen.path)[0])
-        return [path for path, value in self._carried(values) if self._is_old_news(path, value)]
-
-    def _is_old_news(self, path: str, value: bytes) -> bool:
-        changed = self._sightings.known(path) and self._sightings.digest(path) != digest_of(path, value)
-        return changed and self._journal.was_superseded(path, hashlib.sha256(value).digest())
-
-    def discount(self, root: Folder, seen: Seen, paths: Collection[str]) -> None:
-        """Take what stands at these paths, and what is missing beside them, for no edit: the current
-        versions will replace it.
+    def old_news(self, root: Folder, file: str) -> list[str]:
+        """What in the file has gone back to something that was superseded here before, and not by a program
+        that had read it before that.
         """
-        raw, look = read_file(root, seen.path)
-        values = values_of(seen.path, raw)
-        for path in [path for path in self._sightings.of_file(seen.path) if path not in values]:
+        raw, look = read_file(root, file)
+        return self._old_news(values_of(file, raw), look)
+
+    def _old_news(self, values: Mapping[str, bytes], look: Look) -> list[str]:
+        return [path for path, value in self._carried(values) if self._is_old_news(path, value, look)]
+
+    def _is_old_news(self, path: str, value: bytes, look: Look) -> bool:
+        digest = digest_of(path, value)
+        if not self._sightings.known(path) or self._sightings.digest(path) == digest:
+            return False
+        known_before = self._journal.was_superseded(path, hashlib.sha256(value).digest())
+        return known_before and not self._overtaken(path, digest, look)
+
+    def discount(self, root: Folder, file: str) -> None:
+        """Take what went back in the file, and what is missing beside it, for no edit: the current versions
+        will replace it.
+        """
+        raw, look = read_file(root, file)
+        values = values_of(file, raw)
+        old = self._old_news(values, look)
+        if not old:
+            return  # somebody wrote it meanwhile
+        for path in [path for path in self._sightings.of_file(file) if path not in values]:
             self._sightings.forget(path)
-        for path in paths:
+        for path in old:
             self._sightings.remember(path, digest_of(path, values[path]), look)
 
     def home_is_known(self) -> None:

@@ -25,7 +25,7 @@ _HELD, _RECENT = "guard", "recent-deletions"
 
 
 class Cause(StrEnum):
-    """Why the guard holds."""
+    """Why the guard holds; in the order in which a person is asked."""
 
     DELETED_HERE = "deleted-here"
     DELETED_ELSEWHERE = "deleted-elsewhere"
@@ -47,8 +47,16 @@ class Guard:
         self._journal = journal
         self._now = now
         self.allowance = Allowance(journal, now)
-        raw = journal.get(_HELD)
-        self.held = msgspec.msgpack.decode(raw, type=Held) if raw else None
+        self._asked = {each.cause: each for each in _decoded(journal.get(_HELD))}
+
+    @property
+    def held(self) -> Held | None:
+        """What a person is asked about first; the next question follows when this one is answered."""
+        return next((self._asked[cause] for cause in Cause if cause in self._asked), None)
+
+    def asks(self, cause: Cause) -> bool:
+        """Whether a person is asked, now or next, because of this."""
+        return cause in self._asked
 
     @property
     def stops(self) -> bool:
@@ -67,18 +75,35 @@ class Guard:
 
     def hold(self, cause: Cause, paths: Iterable[str]) -> None:
         """Stop and ask; what was asked about already stays asked about."""
-        before = self.held.paths if self.held is not None and self.held.cause is cause else []
-        self.held = Held(cause, sorted({*before, *paths}))
-        self._journal.put(_HELD, msgspec.msgpack.encode(self.held))
+        before = self._asked[cause].paths if cause in self._asked else []
+        self._asked[cause] = Held(cause, sorted({*before, *paths}))
+        self._remember()
 
     def release(self) -> Held | None:
         """A person has decided; what was held."""
-        held, self.held = self.held, None
-        self._journal.drop(_HELD)
+        held = self.held
+        if held is not None:
+            del self._asked[held.cause]
+        self._remember()
         self._journal.drop(_RECENT)
         return held
+
+    def _remember(self) -> None:
+        if self._asked:
+            self._journal.put(_HELD, msgspec.msgpack.encode(list(self._asked.values())))
+        else:
+            self._journal.drop(_HELD)
 
     def _recent(self) -> list[tuple[int, str, int]]:
         raw = self._journal.get(_RECENT)
         rows = msgspec.msgpack.decode(raw, type=list[tuple[int, str, int]]) if raw else []
         return [row for row in rows if row[0] > self._now() - WINDOW]
+
+
+def _decoded(raw: bytes | None) -> list[Held]:
+    if raw is None:
+        return []
+    try:
+        return msgspec.msgpack.decode(raw, type=list[Held])
+    except msgspec.ValidationError:  # earlier journals hold one question
+        return [msgspec.msgpack.decode(raw, type=Held)]

@@ -163,6 +163,7 @@ class Replica:
         with self._at_home() as root:
             if root is None:
                 return False
+            self._sweep.settle(root)
             self._parts.members.follow(self._parts.registers.settle(root))
             self._parts.units.settle(root)
             self._parts.units.look_again(root)
@@ -171,7 +172,7 @@ class Replica:
 
     def due_in(self) -> float | None:
         """See `Storage.due_in`."""
-        due = self._parts.units.due_in(), self._parts.postponed.due_in()
+        due = self._parts.units.due_in(), self._sweep.due_in(), self._parts.postponed.due_in()
         return min((each for each in due if each is not None), default=None)
 
     # --- settings -----------------------------------------------------------------------------------

@@ -16,15 +16,12 @@ from fleetsync.files import Folder, Identity
 from fleetsync.replica import approvals
 from fleetsync.replica.bringing import Bringing
 from fleetsync.replica.counting import STATS
-from fleetsync.replica.guard import Cause
 from fleetsync.replica.layout import Look, Seen, is_spelled_so
 from fleetsync.replica.lines import directory_exists, see
 from fleetsync.replica.parts import Parts
 from fleetsync.replica.publishing import is_public_file
+from fleetsync.replica.restoring import Restoring
 from fleetsync.replica.shelf import is_log
-
-MANY = 3
-"""More files than this that go back to superseded values at once are a restored home."""
 
 
 class Sweep:
@@ -46,24 +43,47 @@ class Sweep:
         self._keyless = parts.keyless
         self._follow = parts.members.follow
         self._bringing = bringing
+        self._restoring = Restoring(parts.registers, parts.guard)
         self._troubles = bringing.troubles
         self._watched = False
         self._swept: Identity | None = None  # the directory that home was when all of it was read last
 
     def read(self, root: Folder, paths: Sequence[str] | None) -> None:
-        """Look at these paths, or at everything."""
+        """Look at these paths, or at everything; what went back in time is judged with everything in view."""
         asked = paths is None or any(map(approvals.concern, paths))
-        if (asked and self._carried.find_approvals(root)) or paths is None:
+        found_approvals = asked and self._carried.find_approvals(root)
+        if paths is None or found_approvals or self._is_another(root) or self._went_back(root, paths):
             self.sweep(root)
         else:
             self.look_at(root, paths)
             self._bringing.make_way(root)
 
+    def _is_another(self, root: Folder) -> bool:
+        """Whether home is another directory than the one that was read."""
+        return self._swept not in (None, root.identity())
+
+    def _went_back(self, root: Folder, paths: Sequence[str]) -> bool:
+        """Whether anything at these paths goes back in time, or did so and is something else by now."""
+        if any(path in self._registers.edits.suspects for path in paths):
+            return True
+        looked = ((path, datasets.find_file(path), self._see(root, path)) for path in paths)
+        seen = [Seen(path, row, look) for path, row, look in looked if row is not None and look is not None]
+        return bool(self._restoring.found(root, seen))
+
     def require_home(self, root: Folder) -> None:
         """An empty mount point is not home: when home is another directory than the one that was read, the
         guard decides before anything is written.
         """
-        if self._swept not in (None, root.identity()):
+        if self._is_another(root):
+            self.sweep(root)
+
+    def due_in(self) -> float | None:
+        """Seconds until `settle` has something to judge; None if nothing went back in time."""
+        return self._restoring.due_in()
+
+    def settle(self, root: Folder) -> None:
+        """Judge what went back in time and was not followed by more."""
+        if self._restoring.due_in() == 0:
             self.sweep(root)
 
     def sweep(self, root: Folder) -> None:
@@ -191,18 +211,10 @@ class Sweep:
             self._bringing.bring(root, path)
 
     def _notice_restored_home(self, root: Folder, seen: Sequence[Seen]) -> None:
-        """Many files back at superseded values, or one beside a log that lost lines, are a backup that
-        was put back: the current values are applied, and a person is told (SEMANTICS §2.5).
-        """
-        changed = [s for s in seen if s.row.kind is Kind.REGISTER and self._registers.sightings.changed(s)]
-        old = [(each, paths) for each in changed if (paths := self._registers.edits.old_news(root, each))]
-        if not old:
-            return
-        for each in (s for s in seen if s.row.kind is Kind.LOG):
-            self._scan_quietly(root, each)
-        found = [path for _, paths in old for path in paths]
-        if len(found) > MANY or self._logs.shrunk:
-            for each, paths in old:
-                self._registers.edits.discount(root, each, paths)
-            self._guard.hold(Cause.RESTORED, found)
+        """What went back in time is judged together, and with what the logs lost."""
+        went_back = self._restoring.found(root, seen)
+        if went_back:
+            for each in (s for s in seen if s.row.kind is Kind.LOG):
+                self._scan_quietly(root, each)
+        self._restoring.judge(root, went_back, watched=self._watched, shrunk=bool(self._logs.shrunk))
         self._logs.shrunk.clear()

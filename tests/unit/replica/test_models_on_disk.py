@@ -467,6 +467,7 @@ def test_an_older_value_put_back_later_is_an_edit(pair: tuple[Laptop, Laptop]) -
     put(one, text("qwen4"))
     meet(one, two)
     put(two, old)
+    two.pass_time(2)
     meet(one, two)
     assert b"qwen3" in held(one)["qwen"]
 
