@@ -48,7 +48,8 @@ class Receiving:
                 answers[position] = self._apply_group(root, groups[position], origin)
             except FileNotFoundError as error:
                 raise FileChanged(f"{groups[position].path}: its directory went away meanwhile") from error
-        self._units.take_away(root)
+        if not all(is_log(group.path) for group in groups):
+            self._units.take_away(root)
         return [verdict for answer in answers for verdict in answer]
 
     def _apply_group(self, root: Folder, group: Group, origin: DeviceId) -> list[Verdict]:

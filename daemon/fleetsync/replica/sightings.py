@@ -100,11 +100,9 @@ class Sightings:
         self._looks.clear()
 
     def inside(self, file: str) -> Collection[str]:
-        """The registers in a file that is there; all that were known if it could not be read."""
+        """The registers in a file of many that is there; all that were known if it could not be read."""
         contents = self._inside.get(file)
-        if contents is not None:
-            return {*contents.values, *contents.left_out}
-        return {file, *self.of_file(file)}
+        return self.of_file(file) if contents is None else {*contents.values, *contents.left_out}
 
     def of_file(self, file: str) -> list[str]:
         """The registers that were last seen in a file."""

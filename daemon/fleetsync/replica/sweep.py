@@ -112,7 +112,9 @@ class Sweep:
 
     def _inside(self, seen: Sequence[Seen]) -> set[str]:
         """The paths of what is in these files, as far as they have been read."""
-        return {path for each in seen for path in self._registers.sightings.inside(each.path)}
+        found = {each.path for each in seen if each.row.parts is None}
+        taken_apart = (each.path for each in seen if each.row.parts is not None)
+        return found.union(*map(self._registers.sightings.inside, taken_apart))
 
     def _publish(self, root: Folder) -> None:
         """Tell the fleet of this device's public keys, and judge by them what came back from it."""
