@@ -131,7 +131,12 @@ def current(versions: Iterable[Version], horizon: int) -> Version | None:
 
 def is_held(version: Version, horizon: int) -> bool:
     """Whether its time has not come: a stamp beyond wall clock + allowed skew (SEMANTICS §2.3)."""
-    return version.stamp.effective > horizon or version.stamp.hybrid > horizon
+    return ripens_at(version) > horizon
+
+
+def ripens_at(version: Version) -> int:
+    """The horizon, µs, from which on it is not held."""
+    return max(version.stamp.effective, version.stamp.hybrid)
 
 
 def known_vector(versions: Iterable[Version], unread: Iterable[Version] = ()) -> dict[str, int]:

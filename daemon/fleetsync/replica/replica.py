@@ -163,16 +163,24 @@ class Replica:
         with self._at_home() as root:
             if root is None:
                 return False
+            horizon = self._parts.versions.clock.horizon()
             self._sweep.settle(root)
             self._parts.members.follow(self._parts.registers.settle(root))
             self._parts.units.settle(root)
             self._parts.units.look_again(root)
             self._bringing.catch_up(root)
+            self._parts.versions.ripened(horizon)
         return before != self._parts.members.state()
 
     def due_in(self) -> float | None:
         """See `Storage.due_in`."""
-        due = self._parts.units.due_in(), self._sweep.due_in(), self._parts.postponed.due_in()
+        parts = self._parts
+        due = (
+            parts.units.due_in(),
+            parts.postponed.due_in(),
+            parts.versions.ripens_in(),
+            self._sweep.due_in(),
+        )
         return min((each for each in due if each is not None), default=None)
 
     # --- settings -----------------------------------------------------------------------------------

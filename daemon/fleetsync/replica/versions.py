@@ -75,6 +75,7 @@ class Versions:
         for stored in journal.versions():
             self._members.setdefault(stored.path, []).append(Member(stored, _version_of(stored)))
         self.spellings = Spellings(self._members)
+        self.ripened(clock.horizon())
 
     # --- the set --------------------------------------------------------------------------------
 
@@ -103,6 +104,21 @@ class Versions:
         """Members whose time has not come."""
         horizon = self.clock.horizon()
         return [m for m in self.all_members() if register.is_held(m.version, horizon)]
+
+    def ripens_in(self) -> float | None:
+        """Seconds until the time of a version comes that is held, or was when `ripened` was told; None if
+        there is none.
+        """
+        if self.clock.horizon() < self._judged:  # the clock was set back: what had ripened is held again
+            self.ripened(self.clock.horizon())
+        if self._ripening is None:
+            return None
+        return max(0, self._ripening - self.clock.horizon()) / 1e6
+
+    def ripened(self, horizon: int) -> None:
+        """All that was not held at this horizon has been applied."""
+        times = (register.ripens_at(member.version) for member in self.all_members())
+        self._judged, self._ripening = horizon, min((time for time in times if time > horizon), default=None)
 
     def held_by_our_clock(self) -> list[Member]:
         """Our own members that lie ahead: they were minted before the wall clock was set back."""
@@ -140,6 +156,9 @@ class Versions:
             self.spellings.add(path)
         kept = [m for m in self.members(path) if m not in covered]
         self._members[path] = [*kept, member]
+        if register.is_held(member.version, self._judged):
+            first = register.ripens_at(member.version)
+            self._ripening = first if self._ripening is None else min(first, self._ripening)
         return Change([member], covered)
 
     # --- minting --------------------------------------------------------------------------------
