@@ -244,6 +244,7 @@ class People:
         if not (self._laptop.disk.home / PASSING).exists():
             return None
         self._laptop.by_mur(lambda mur: mur.delete(PASSING))
+        self._laptop.on_loss()
         self._unsure_everywhere(PASSING)
         return manifest(PASSING)
 
@@ -260,7 +261,7 @@ class People:
             return None
         path = log(skill)
         self._laptop.by_mur(lambda mur: mur.remove(path))
-        self._laptop.on_power_loss(self._laptop)
+        self._laptop.on_loss()
         self._stage.unsure.add((self._laptop.letter, skill))
         self._stage.lost_logs.add(self._laptop.letter)
         return path

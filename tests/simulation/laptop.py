@@ -182,6 +182,7 @@ class Laptop:
         self.lives = 0
         self.wanted = True  # whether the daemon should run
         self.cut_off = False  # the next end is that of the whole machine
+        self.on_loss: Callable[[], None] = lambda: None
         self.on_power_loss: Callable[[Laptop], None] = lambda _: None
         self._tell = tell
         self._instances: dict[DeviceId, bytes] = {}

@@ -17,6 +17,8 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+from fleetsync import datasets
+from fleetsync.merge import register
 from fleetsync.ports import END, START
 from fleetsync.replica.replica import Replica
 from tests.simulation.actions import PASSING, PROMPT, STEADY, Stage, log, manifest
@@ -38,20 +40,29 @@ class Oracle:
         self._excused: set[tuple[str, bytes]] = set()
         self._forgetful: set[str] = set()
         for laptop in stage.laptops:
-            laptop.on_power_loss = self.after_a_loss
+            laptop.on_loss = self.after_a_loss
+            laptop.on_power_loss = self.after_a_power_loss
 
     # --- while it goes on ---------------------------------------------------------------------------
 
-    def after_a_loss(self, laptop: Laptop) -> None:
-        """Bytes may have gone from this laptop: what stands nowhere any more can never come back."""
+    def after_a_loss(self) -> None:
+        """Bytes may have gone from a laptop: what stands nowhere any more can never come back."""
         standing: Counter[tuple[str, bytes]] = Counter()
         for each in self._stage.laptops:
             standing.update(_lines_on(each))
         written = {(path, line) for each in self._stage.laptops for path, line in _written(each)}
         self._excused |= written - set(standing)
+
+    def after_a_power_loss(self, laptop: Laptop) -> None:
+        """What a laptop had not on its disk is gone, and so may be what fleetsync knew."""
+        self.after_a_loss()
         if laptop.disk.lied or not laptop.mur.careful:
             self._forgetful.add(laptop.letter)
-            self._stage.unsure |= {(laptop.letter, skill) for skill in self._stage.script.skills}
+            for skill in self._stage.script.skills:
+                found = {_read(each, manifest(skill)) for each in self._stage.laptops}
+                # another manifest, whoever made it, begins the counters of all others anew
+                unsure = [laptop] if len(found) == 1 else self._stage.laptops
+                self._stage.unsure |= {(each.letter, skill) for each in unsure}
         laptop.disk.lied = laptop.disk.lies
 
     # --- at the end -----------------------------------------------------------------------------------
@@ -103,11 +114,20 @@ class Oracle:
             twice = [line for line, times in standing.items() if times > 1 and (path, line) in written]
             if twice:
                 raise Wrong(f"{laptop} has lines twice in {path}: {twice[:3]}")
-            if path == log(PASSING):
+            if path == log(PASSING) or self._was_taken_for_deleted(laptop, path):
                 continue  # what a deletion covers is in trash instead
             absent = [line for where, line in sorted(expected) if where == path and line not in standing]
             if absent:
                 raise Wrong(f"{laptop} has not written into {path}: {absent[:3]} ({len(absent)})")
+
+    def _was_taken_for_deleted(self, laptop: Laptop, path: str) -> bool:
+        """Whether a disk that lied lost a directory whose files the journal knew: nothing tells that from a
+        deletion while the daemon was down.
+        """
+        assert laptop.running is not None
+        current = laptop.running._parts.versions.current(datasets.sibling(path, "skill.yaml"))
+        gone = current is not None and current.value is None
+        return gone and any(current.dot.device.startswith(letter) for letter in self._forgetful)
 
     def _edits_are_kept(self, laptop: Laptop) -> None:
         """What a person saved last on this laptop stands there, or in its history."""
@@ -123,9 +143,7 @@ class Oracle:
                 raise Wrong(f"{laptop}: {value!r}, saved in {path}, is neither there nor in history")
 
     def _registers_are_equal(self) -> None:
-        held = {
-            member.stored.path for _, replica in self._replicas() for member in replica._parts.versions.held()
-        }
+        held = {path for _, replica in self._replicas() for path in _held_until_now(replica)}
         for path in (*map(manifest, self._stage.script.skills), PROMPT):
             if path in held:
                 continue  # its time comes on each laptop by its own clock
@@ -204,6 +222,13 @@ class Oracle:
             laptop.letter: (replica.head().count, replica.head().fingerprint)
             for laptop, replica in self._replicas()
         }
+
+
+def _held_until_now(replica: Replica) -> set[str]:
+    """The paths at which a version's time has not come, or only in the last second."""
+    versions = replica._parts.versions
+    horizon = versions.clock.horizon() - 1_000_000
+    return {m.stored.path for m in versions.all_members() if register.is_held(m.version, horizon)}
 
 
 def _written(laptop: Laptop) -> list[tuple[str, bytes]]:
