@@ -75,7 +75,7 @@ def _longest_prefix(data: bytes, batch: bytes, is_record: Callable[[bytes], bool
     best: tuple[int, int] | None = None
     nothing = len(batch) - len(batch.lstrip(b"\n"))  # a newline alone is nobody's
     for position in _line_starts(data, batch):
-        end = _end_of_ours(data, position, position + _common(data, position, batch), is_record)
+        end = _end_of_ours(data, position + _common(data, position, batch), is_record)
         if end - position > nothing and (best is None or end - position > best[1]):
             best = position, end - position
     return best
@@ -104,9 +104,10 @@ def _common(data: bytes, position: int, batch: bytes) -> int:
     return low
 
 
-def _end_of_ours(data: bytes, start: int, end: int, is_record: Callable[[bytes], bool]) -> int:
+def _end_of_ours(data: bytes, end: int, is_record: Callable[[bytes], bool]) -> int:
     """Where our bytes stop, at most at `end`: at the end of the file, of a line, or where another
-    record is glued on (its first bytes may be what ours would have gone on with); `start` if nowhere.
+    record is glued on (its first bytes may be what ours would have gone on with); else where that line
+    begins, for the lines before it stand there whole.
 
     Another writer's line may begin like ours: it is a record as a whole, and then not ours.
     """
@@ -116,10 +117,10 @@ def _end_of_ours(data: bytes, start: int, end: int, is_record: Callable[[bytes],
     line_end = data.find(b"\n", end)
     line_end = len(data) if line_end < 0 else line_end
     if is_record(data[line_start:line_end]):
-        return max(start, line_start - 1)
+        return line_start
     while end > line_start and not is_record(data[end:line_end]):
         end = data.rfind(b"{", line_start, end)
-    return max(start, end)
+    return max(line_start, end)
 
 
 def keyed(data: bytes, offset: int, key: Callable[[bytes], T]) -> Iterator[tuple[Line, T | None]]:

@@ -69,6 +69,47 @@ def test_a_torn_line_of_ours_is_blanked_and_the_line_behind_it_is_whole_again(
         assert foreign.strip() in lines
 
 
+BEFORE = [b"", b"\n", b'{"kind":"execution","n":8}\n', b'\n"torn\n\n']
+
+
+@pytest.mark.parametrize("before", BEFORE)
+@pytest.mark.parametrize("behind", [b'{"other":1}\n', b'{"other":1}', b'{"other":1}\n{"torn'])
+def test_only_the_torn_last_line_of_a_batch_is_blanked(before: bytes, behind: bytes) -> None:
+    """Wherever the batch begins in what was written since: its whole lines stay, and a record behind it is
+    another writer's from its first byte, though ours would have gone on alike.
+    """
+    batch = jsonl.batch_of(LINES, empty=False)
+    for cut in range(2, len(batch)):
+        data = before + batch[:cut] + behind
+        todo = jsonl.settle(data, 100, batch, is_record)
+        whole = batch.rfind(b"\n", 0, cut) + 1
+        assert (todo.whole, todo.blank is None) == (whole, cut == whole), data
+        assert mend(data, todo, 100) == before + batch[:whole] + b"\n" * (cut - whole) + behind
+
+
+@pytest.mark.parametrize("before", BEFORE)
+@pytest.mark.parametrize("behind", [b"7\n", b"}torn", b'"{"\n{"other":1}\n'])
+def test_lines_that_stand_whole_are_known_whatever_stands_behind(before: bytes, behind: bytes) -> None:
+    """A fragment with nobody's record behind it cannot be told from another writer's and is left alone; the
+    lines before it are in the file and must be counted.
+    """
+    batch = jsonl.batch_of(LINES, empty=False)
+    for cut in range(batch.find(b"\n", 1) + 1, len(batch) - 2):
+        data = before + batch[:cut] + behind
+        todo = jsonl.settle(data, 100, batch, is_record)
+        assert todo == jsonl.Settlement(whole=batch.rfind(b"\n", 0, cut) + 1), data
+
+
+def test_only_bytes_at_the_start_of_a_line_are_taken_for_ours() -> None:
+    """A file that was empty has its batch at its first byte, or not at all."""
+    batch = jsonl.batch_of(LINES, empty=True)
+    assert jsonl.settle(b"x" + batch[:40], 0, batch, is_record) == jsonl.Settlement()
+    behind = jsonl.settle(b'{"other":1}\n' + batch[:40], 0, batch, is_record)
+    assert behind == jsonl.Settlement()
+    batch = jsonl.batch_of(LINES[:1], empty=False)
+    assert jsonl.settle(b"x" + batch[1:20], 0, batch, is_record) == jsonl.Settlement()
+
+
 @pytest.mark.parametrize("foreign", FOREIGN)
 def test_another_writers_lines_that_resemble_ours_are_never_touched(foreign: bytes) -> None:
     """Only bytes of ours may be blanked; a batch that was never written leaves nothing to do."""

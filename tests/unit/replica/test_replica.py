@@ -107,6 +107,29 @@ def test_a_second_death_while_counting_is_being_settled_loses_no_count(
     assert not list(site.path(SKILL).glob(".stats*"))
 
 
+@pytest.mark.parametrize(("cut", "behind"), [(0, LOCAL[0] + b"\n"), (20, b'{"kind":"exec'), (20, LOCAL[0])])
+def test_lines_of_a_torn_batch_that_stand_whole_stay_and_are_counted(
+    site: Site, monkeypatch: pytest.MonkeyPatch, cut: int, behind: bytes
+) -> None:
+    """Killed between two lines or inside one, whatever another program has written behind it: they are a
+    peer's, and nobody but us will count them.
+    """
+
+    def die_inside(fd: int, data: bytes, _label: str) -> None:
+        os.write(fd, data[: data.index(REMOTE[3]) + cut] + behind)
+        raise Died
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_fully", die_inside)
+        with pytest.raises(Died):
+            site.give(LOG, *REMOTE[:6])
+    site.reopen()
+    assert [each for each in site.lines() if each in REMOTE] == REMOTE[:3]
+    assert site.stats()["usage_count"] == 3
+    site.give(LOG, *REMOTE[:6])
+    assert site.stats()["usage_count"] == 6
+
+
 class Died(BaseException):
     """The process ends here."""
 
