@@ -215,7 +215,8 @@ class Ledger:
     def _name(self, name: str) -> int:
         found = self._names.get(name)
         if found is None:
-            self._db.change("INSERT OR IGNORE INTO names (name) VALUES (?)", (name,))
+            with self._db.transaction():
+                self._db.change("INSERT OR IGNORE INTO names (name) VALUES (?)", (name,))
             found = int(self._db.query("SELECT id FROM names WHERE name = ?", (name,)).fetchone()[0])
             if not self._db.in_transaction:  # inside a transaction it may still be rolled back
                 self._names[name] = found
