@@ -73,7 +73,7 @@ BEFORE = [b"", b"\n", b'{"kind":"execution","n":8}\n', b'\n"torn\n\n']
 
 
 @pytest.mark.parametrize("before", BEFORE)
-@pytest.mark.parametrize("behind", [b'{"other":1}\n', b'{"other":1}', b'{"other":1}\n{"torn'])
+@pytest.mark.parametrize("behind", [b'{"other":1}\n', b'{"other":1}', b'{"other":1}\n{"more":2}\n{"torn'])
 def test_only_the_torn_last_line_of_a_batch_is_blanked(before: bytes, behind: bytes) -> None:
     """Wherever the batch begins in what was written since: its whole lines stay, and a record behind it is
     another writer's from its first byte, though ours would have gone on alike.
@@ -98,6 +98,13 @@ def test_lines_that_stand_whole_are_known_whatever_stands_behind(before: bytes, 
         data = before + batch[:cut] + behind
         todo = jsonl.settle(data, 100, batch, is_record)
         assert todo == jsonl.Settlement(whole=batch.rfind(b"\n", 0, cut) + 1), data
+
+
+@pytest.mark.parametrize("data", [b"", b"\n", b"\n\n", b'{"other":1}\n', b'{"other":1}\n\n{"other":1}\n'])
+def test_a_newline_alone_is_nobodys(data: bytes) -> None:
+    """Every batch begins with one, and so does what another writer adds."""
+    batch = jsonl.batch_of(LINES, empty=False)
+    assert jsonl.settle(data, 100, batch, is_record) == jsonl.Settlement()
 
 
 def test_only_bytes_at_the_start_of_a_line_are_taken_for_ours() -> None:
