@@ -2,6 +2,7 @@
 
 mutmut finds modules below `src/` and writes beside them, so the work is done in a copy; what it found
 stays there with `--in`, and is gone on with. The words of errors are left alone: people read them.
+A mutant that loops for ever is noticed after six seconds and six times what its tests take.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ only_mutate = {modules}
 do_not_mutate_patterns = ['^\\s*raise \\w+\\(f?"']
 pytest_add_cli_args_test_selection = {tests}
 pytest_add_cli_args = {options}
-timeout_constant = 20.0
+timeout_constant = 1.0
+timeout_multiplier = 6.0
 """
 
 
