@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
 
 from fleetsync import datasets
 from fleetsync.files import Folder
@@ -23,6 +24,16 @@ EDITING = 5_000_000
 """µs for which an emptied file is taken for one that an editor is about to write."""
 REBUILT = "rebuilt"
 """Set in a journal that a person had begun anew: what is found in home loses to any peer's version."""
+
+
+class OldNews(NamedTuple):
+    """What in a file, by path, went back to what was superseded here before, which registers are missing
+    beside it, and how the file looked.
+    """
+
+    values: Mapping[str, bytes]
+    missing: list[str]
+    look: Look
 
 
 class Edits:
@@ -126,15 +137,14 @@ class Edits:
         ahead = (m.version for m in self._versions.held() if m.stored.path == path)
         return [v for v in ahead if v.value is not None and digest_of(path, v.value) == standing]
 
-    def old_news(self, root: Folder, file: str) -> list[str]:
+    def old_news(self, root: Folder, file: str) -> OldNews:
         """What in the file has gone back to something that was superseded here before, and not by a program
-        that had read it before that.
+        that had read it before that. Raises FileNotFoundError.
         """
         raw, look = read_file(root, file)
-        return self._old_news(values_of(file, raw), look)
-
-    def _old_news(self, values: Mapping[str, bytes], look: Look) -> list[str]:
-        return [path for path, value in self._carried(values) if self._is_old_news(path, value, look)]
+        values = values_of(file, raw)
+        old = {path: value for path, value in self._carried(values) if self._is_old_news(path, value, look)}
+        return OldNews(old, [path for path in self._sightings.of_file(file) if path not in values], look)
 
     def _is_old_news(self, path: str, value: bytes, look: Look) -> bool:
         digest = digest_of(path, value)
@@ -143,19 +153,14 @@ class Edits:
         known_before = self._journal.was_superseded(path, hashlib.sha256(value).digest())
         return known_before and not self._overtaken(path, digest, look)
 
-    def discount(self, root: Folder, file: str) -> None:
-        """Take what went back in the file, and what is missing beside it, for no edit: the current versions
-        will replace it.
+    def discount(self, old: OldNews) -> None:
+        """Take what went back, and what is missing beside it, for no edit: the current versions will
+        replace it.
         """
-        raw, look = read_file(root, file)
-        values = values_of(file, raw)
-        old = self._old_news(values, look)
-        if not old:
-            return  # somebody wrote it meanwhile
-        for path in [path for path in self._sightings.of_file(file) if path not in values]:
+        for path in old.missing:
             self._sightings.forget(path)
-        for path in old:
-            self._sightings.remember(path, digest_of(path, values[path]), look)
+        for path, value in old.values.items():
+            self._sightings.remember(path, digest_of(path, value), old.look)
 
     def home_is_known(self) -> None:
         """A full scan is over: what is found from now on is an edit."""

@@ -7,7 +7,7 @@ person confirms or undoes with one command (SEMANTICS §2.5, §3.5).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 
 import msgspec
@@ -22,6 +22,7 @@ FEW = 5
 SHARE = 5
 """One in so many may go at once."""
 _HELD, _RECENT = "guard", "recent-deletions"
+_NONE: Mapping[str, str] = {}
 
 
 class Cause(StrEnum):
@@ -34,10 +35,13 @@ class Cause(StrEnum):
 
 
 class Held(msgspec.Struct, frozen=True, array_like=True):
-    """What a person is asked about: register paths, and why."""
+    """What a person is asked about: register paths, and why. Of a restored home also what it held: the
+    SHA-256 of the values, which are in history.
+    """
 
     cause: Cause
     paths: list[str]
+    digests: dict[str, str] = {}
 
 
 class Guard:
@@ -73,20 +77,20 @@ class Guard:
         rows = [*self._recent(), (self._now(), dataset, units)]
         self._journal.put(_RECENT, msgspec.msgpack.encode(rows))
 
-    def hold(self, cause: Cause, paths: Iterable[str]) -> None:
+    def hold(self, cause: Cause, paths: Iterable[str], digests: Mapping[str, str] = _NONE) -> None:
         """Stop and ask; what was asked about already stays asked about."""
-        before = self._asked[cause].paths if cause in self._asked else []
-        self._asked[cause] = Held(cause, sorted({*before, *paths}))
+        before = self._asked.get(cause, Held(cause, []))
+        asked = sorted({*before.paths, *paths})
+        self._asked[cause] = Held(cause, asked, {**before.digests, **digests})
         self._remember()
 
-    def release(self) -> Held | None:
-        """A person has decided; what was held."""
+    def release(self) -> None:
+        """A person has decided what was asked first, and it is done."""
         held = self.held
         if held is not None:
             del self._asked[held.cause]
         self._remember()
         self._journal.drop(_RECENT)
-        return held
 
     def _remember(self) -> None:
         if self._asked:

@@ -55,10 +55,13 @@ class History:
         """Newest first; of one path, of everything below a directory, or all."""
         return self._journal.history(path)
 
-    def value(self, path: str, version: int | None) -> tuple[HistoryEntry, bytes]:
-        """An entry and its bytes: that version, or the newest of the path. Raises `NotFound`."""
+    def value(self, path: str, version: int | None, sha256: str | None = None) -> tuple[HistoryEntry, bytes]:
+        """An entry and its bytes: that version, or the newest of the path, or of those with that digest.
+        Raises `NotFound`.
+        """
         for entry in self._journal.history(path):
-            if entry.path == path and version in (None, entry.version):
+            chosen = version in (None, entry.version) and sha256 in (None, entry.sha256)
+            if entry.path == path and chosen:
                 return entry, self._load(entry)
         wanted = "" if version is None else f" version {version}"
         raise NotFound(f"history has no{wanted} of {path}", next_step="run `fleetsync history`")

@@ -318,16 +318,17 @@ class Registers:
         return held or self.holds(path, value)
 
     def _keep(self, path: str, raw: bytes, replaced_by: Version | None) -> None:
-        """Into history: as the loser of a conflict if it is a version that nothing covers."""
+        """What a file held at this path into history."""
         value = values_of(path, raw).get(path)
         if value is not None:
-            self._keep_value(path, value, replaced_by)
+            self.keep(path, value, replaced_by)
 
     def _is_kept(self, path: str, raw: bytes) -> bool:
         value = values_of(path, raw).get(path)
         return value is None or self._history.holds(path, value)
 
-    def _keep_value(self, path: str, value: bytes, replaced_by: Version | None) -> None:
+    def keep(self, path: str, value: bytes, replaced_by: Version | None = None) -> None:
+        """A value into history: as the loser of a conflict if it is a version that nothing covers."""
         digest = register.digest_of(value)
         lost = next((m for m in self.versions.members(path) if m.version.stamp.digest == digest), None)
         stamp = None if lost is None else msgspec.msgpack.encode(lost.version.stamp)
@@ -350,7 +351,7 @@ class Registers:
         """Concurrent versions that lost and never stood in this device's file go to history too."""
         current = self.versions.current(path)
         for value in self._losing_values(path, current):
-            self._keep_value(path, value, current)
+            self.keep(path, value, current)
 
     def _losing_values(self, path: str, current: Version | None) -> list[bytes]:
         kept = None if current is None else current.value

@@ -8,12 +8,14 @@ some time. Rule of the file: it judges and remembers; it never writes into home.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from fleetsync.datasets import Kind
 from fleetsync.errors import FleetsyncError
 from fleetsync.files import Folder
+from fleetsync.replica.edits import OldNews
 from fleetsync.replica.guard import WINDOW, Cause, Guard
 from fleetsync.replica.layout import Seen
 from fleetsync.replica.registers import Registers
@@ -28,6 +30,7 @@ class Restoring:
     """What went back in one home, and since when; single-threaded."""
 
     def __init__(self, registers: Registers, guard: Guard) -> None:
+        self._registers = registers
         self._sightings = registers.sightings
         self._edits = registers.edits
         self._guard = guard
@@ -35,33 +38,49 @@ class Restoring:
         self._suspects: dict[str, int] = {}  # values, and when (µs) each was found
         self._noticed: int | None = None  # when (µs) the home was last taken for a restored one
 
-    def found(self, root: Folder, seen: Sequence[Seen]) -> Mapping[str, list[str]]:
-        """The values that went back, by file. What cannot be read did not; reading it tells why."""
-        old: dict[str, list[str]] = {}
-        for each in seen:
-            if each.row.kind is Kind.REGISTER and self._sightings.changed(each):
-                with suppress(FileNotFoundError, FleetsyncError):
-                    old[each.path] = self._edits.old_news(root, each.path)
-        return {file: paths for file, paths in old.items() if paths}
+    def found(self, root: Folder, seen: Sequence[Seen]) -> Mapping[str, OldNews]:
+        """What went back, by file. What cannot be read did not; reading it tells why."""
+        changed = (each for each in seen if each.row.kind is Kind.REGISTER and self._sightings.changed(each))
+        return self._look_at(root, [each.path for each in changed])
 
-    def judge(self, root: Folder, old: Mapping[str, list[str]], *, watched: bool, shrunk: bool) -> None:
+    def _look_at(self, root: Folder, files: Iterable[str]) -> dict[str, OldNews]:
+        found: dict[str, OldNews] = {}
+        for file in files:
+            with suppress(FileNotFoundError, FleetsyncError):
+                old = self._edits.old_news(root, file)
+                if old.values:
+                    found[file] = old
+        return found
+
+    def judge(self, root: Folder, old: Mapping[str, OldNews], *, watched: bool, shrunk: bool) -> None:
         """All of home has been looked at, and this went back. `watched` False: while the daemon was down;
         `shrunk`: lines are missing besides.
         """
         now = self._now()
-        paths = [path for found in old.values() for path in found]
+        paths = [path for each in old.values() for path in each.values]
         before, self._suspects = self._suspects, {}
         if old and (len(paths) > MANY or shrunk or self._goes_on(now)):
             self._noticed = now
-            for file in old:
-                with suppress(FileNotFoundError, FleetsyncError):
-                    self._edits.discount(root, file)
-            self._guard.hold(Cause.RESTORED, paths)
+            self._overrule(root, old)
         elif watched:
             since = {path: min(before.get(path, now), now) for path in paths}
             if paths and max(since.values()) + PATIENCE > now:
                 self._suspects = since
         self._edits.suspects = old.keys() if self._suspects else ()
+
+    def _overrule(self, root: Folder, files: Iterable[str]) -> None:
+        """What has gone back is no edit, but for what somebody wrote meanwhile; a person is asked first, so
+        that nothing is put back unasked.
+        """
+        old = self._look_at(root, files)
+        values = {path: value for each in old.values() for path, value in each.values.items()}
+        for path, value in values.items():
+            self._registers.keep(path, value)
+        if values:
+            digests = {path: hashlib.sha256(value).hexdigest() for path, value in values.items()}
+            self._guard.hold(Cause.RESTORED, values, digests)
+        for each in old.values():
+            self._edits.discount(each)
 
     def _goes_on(self, now: int) -> bool:
         """Whether a home that was taken for a restored one may still be coming back."""

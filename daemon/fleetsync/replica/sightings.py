@@ -106,6 +106,9 @@ class Sightings:
 
     def of_file(self, file: str) -> list[str]:
         """The registers that were last seen in a file."""
+        row = datasets.find_file(file)
+        if row is None or row.parts is None:
+            return [file] if self.digest(file) != GONE_DIGEST and self.carries(file) else []
         return [path for path in self.present() if datasets.file_of(path) == file]
 
     def left_out(self) -> Mapping[str, str]:

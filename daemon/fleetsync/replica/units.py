@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from fleetsync import datasets
 from fleetsync.datasets import Kind
@@ -299,9 +300,9 @@ class Units:
 
     def confirm(self, root: Folder) -> list[str]:
         """It was meant: what is missing here is deleted, what was deleted elsewhere goes, what was
-        brought back stays. Returns the paths.
+        brought back stays. Returns the paths. Raises `NotFound`, and the question stays.
         """
-        held = self._release()
+        held = self._asked()
         if held is None:
             return []
         if held.cause is Cause.DELETED_HERE:
@@ -309,15 +310,16 @@ class Units:
                 if presence(root, path) is not Presence.HERE:
                     self._mint_gone(path, watched=True)
         elif held.cause is Cause.RESTORED:
-            for path in held.paths:
-                self._follow(self._versions.mint_word(path, self._brought_back(path), keep_floor=True))
+            for path, value in self._brought_back(held).items():
+                self._follow(self._versions.mint_word(path, value, keep_floor=True))
         else:
             self._carry_out(root, {_unit(path) for path in held.paths if self._registers.is_gone(path)})
+        self.guard.release()
         return held.paths
 
     def undo(self) -> list[str]:
         """It was not meant: what is missing here comes back, what was deleted elsewhere stays."""
-        held = self._release()
+        held = self._asked()
         if held is None:
             return []
         for path in held.paths:
@@ -328,21 +330,22 @@ class Units:
                 current = self._versions.current(path)
                 if current is not None and current.before is not None:
                     self._follow(self._versions.mint_word(path, current.before, keep_floor=False))
+        self.guard.release()
         return held.paths
 
-    def _release(self) -> Held | None:
-        """What a person has decided about, less what was left out meanwhile."""
-        held = self.guard.release()
-        return held and Held(held.cause, [path for path in held.paths if self._registers.carries(path)])
+    def _asked(self) -> Held | None:
+        """What a person decides about, less what was left out meanwhile."""
+        held = self.guard.held
+        return held and replace(held, paths=[path for path in held.paths if self._registers.carries(path)])
 
     def give_back(self, root: Folder, path: str) -> None:
         """Put the trashed copy of a register's directory back if that is gone."""
         if not _is_part(path) and not directory_exists(root, _unit(path)):
             self._trash.give_back(root, _unit(path))
 
-    def _brought_back(self, path: str) -> bytes:
-        """What the restored home held: it went to history when the current value replaced it."""
-        return self._history.value(path, None)[1]
+    def _brought_back(self, held: Held) -> dict[str, bytes]:
+        """What the restored home held: it went to history before the current values replaced it."""
+        return {path: self._history.value(path, None, held.digests.get(path))[1] for path in held.paths}
 
 
 def _is_part(path: str) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from fleetsync.errors import NotFound
 from fleetsync.files import Folder
 from fleetsync.replica.guard import Cause
 from fleetsync.replica.restoring import MANY, Restoring
@@ -210,3 +211,33 @@ def test_a_question_of_an_earlier_journal_stays_asked(pair: tuple[Laptop, Laptop
     one.replica._parts.journal.put("guard", msgspec.msgpack.encode(["restored", [ONE]]))
     one.reopen()
     assert asked(one) == [ONE]
+
+
+def test_insisting_means_what_the_backup_held(pair: tuple[Laptop, Laptop]) -> None:
+    """Also where that stood here before, and where a peer has edited it since: what history got last is
+    something else then.
+    """
+    one, two = pair
+    for value in (NEWEST, NEWEST + b"by: two\n"):
+        write(two, value, *FILES)
+        meet(one, two)
+    write(one, NEWER, *FILES)
+    assert asked(one) == FILES
+    write(two, NEWEST + b"by: two again\n", ONE)
+    meet(one, two)
+    one.replica.decide(confirm=True)
+    meet(one, two)
+    assert standing(one) == standing(two) == {NEWER}
+
+
+def test_what_history_has_lost_cannot_be_insisted_on(pair: tuple[Laptop, Laptop]) -> None:
+    """The question stays, and may be answered the other way."""
+    one, _ = pair
+    write(one, MANIFEST, *FILES)
+    for kept in (one.folder / "state" / "history").iterdir():
+        kept.unlink()
+    with pytest.raises(NotFound):
+        one.replica.decide(confirm=True)
+    assert asked(one) == FILES
+    assert one.replica.decide(confirm=False) == FILES
+    assert standing(one) == {NEWER}
