@@ -174,6 +174,8 @@ class Replica:
 
     def due_in(self) -> float | None:
         """See `Storage.due_in`."""
+        if self._missing:
+            return None  # nothing can be decided before a scan has found home again
         parts = self._parts
         due = (
             parts.units.due_in(),

@@ -82,8 +82,8 @@ class Sweep:
         return self._restoring.due_in()
 
     def settle(self, root: Folder) -> None:
-        """Judge what went back in time and was not followed by more."""
-        if self._restoring.due_in() == 0:
+        """Judge what went back in time and was not followed by more, and first whether this is home."""
+        if self._is_another(root) or self._restoring.due_in() == 0:
             self.sweep(root)
 
     def sweep(self, root: Folder) -> None:

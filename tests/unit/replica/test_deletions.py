@@ -16,7 +16,7 @@ from fleetsync.records.names import DeviceId
 from fleetsync.records.signatures import Check
 from fleetsync.replica.replica import Replica
 from fleetsync.replica.surroundings import Surroundings
-from tests.faults.scenarios import LOCAL, LOG, MANIFEST, NEWER, NOW, SKEW, YAML, line
+from tests.faults.scenarios import LOCAL, LOG, MANIFEST, NEWER, NOW, PEER, SKEW, YAML, line, version_of
 
 SKILL = "skills/deploy"
 SECOND = 1_000_000
@@ -416,6 +416,39 @@ def test_nothing_is_written_into_an_empty_mount_point(pair: tuple[Laptop, Laptop
     one.pass_time(6)
     meet(one, two)
     assert b"more: true" in (one.path(SKILL) / "skill.yaml").read_bytes()
+
+
+def test_what_becomes_due_is_not_written_into_an_empty_mount_point(pair: tuple[Laptop, Laptop]) -> None:
+    """The time of a version from ahead comes before anything has looked at what is left of home."""
+    one, _ = pair
+    ahead = version_of(MANIFEST, 1, {}, one.now + SKEW + SECOND)
+    one.replica.apply([Group("skills/fresh/skill.yaml", [ahead])], PEER)
+    away = one.folder / "away"
+    one.path("").rename(away)
+    one.path("").mkdir()
+    one.now += 2 * SECOND
+    one.replica.settle()
+    assert list(one.path("").iterdir()) == []
+    one.path("").rmdir()
+    away.rename(one.path(""))
+    one.pass_time(6)
+    assert one.path("skills/fresh/skill.yaml").read_bytes() == MANIFEST
+
+
+def test_nothing_is_due_while_home_is_away(pair: tuple[Laptop, Laptop]) -> None:
+    """Nothing can be decided then, and nobody asks again and again."""
+    one, _ = pair
+    shutil.rmtree(one.path(SKILL))
+    one.replica.scan(None)
+    assert one.replica.due_in() is not None
+    away = one.folder / "away"
+    one.path("").rename(away)
+    one.now += 6 * SECOND
+    one.replica.settle()
+    assert one.replica.due_in() is None
+    away.rename(one.path(""))
+    one.replica.scan(None)
+    assert one.replica.due_in() is not None
 
 
 def test_a_home_put_back_from_a_backup_does_not_undo_what_came_after(pair: tuple[Laptop, Laptop]) -> None:
