@@ -47,10 +47,12 @@ class ShortWrite(StorageFailed):
 
 @contextmanager
 def storage_errors(what: str | Path) -> Iterator[None]:
-    """Turn an `OSError` of the block into `StorageFailed` naming `what`; absence stays absence."""
+    """Turn an `OSError` of the block into `StorageFailed` naming `what`; absence stays absence, of `what`."""
     try:
         yield
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if "/" not in str(error.filename):  # what lies innermost has been named in full
+            error.filename = str(what)
         raise
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EMLINK):

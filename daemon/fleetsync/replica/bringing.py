@@ -58,7 +58,7 @@ class Bringing:
             self._ledger.begin_reset(path)
         try:
             wrote = self._registers.apply(root, path)
-        except (FileChanged, LockBusy):
+        except (FileChanged, FileNotFoundError, LockBusy):  # absent: its directory went away just then
             self._members.doubt()
             self._postponed.add(path)
             return

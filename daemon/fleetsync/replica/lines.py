@@ -257,7 +257,7 @@ class Lines:
         """Work at one log, which never keeps the others from theirs: its trouble is told by `condition`."""
         try:
             yield
-        except (LockBusy, FileChanged):
+        except (FileChanged, FileNotFoundError, LockBusy):  # absent: its directory went away just then
             self._postponed.add(path)
         except StorageFailed as error:
             self._postponed.add(path)

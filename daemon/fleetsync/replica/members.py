@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from fleetsync.errors import FileChanged
 from fleetsync.ports import Key
 from fleetsync.records.names import DeviceId
 from fleetsync.replica.index import IN_JOURNAL, Entry, Index
@@ -56,15 +57,19 @@ class Members:
 
     @contextmanager
     def indexing(self) -> Iterator[None]:
-        """One transaction of the index; what is known of the files goes back with it if it fails."""
+        """One transaction of the index; what is known of the files goes back with it if it fails. Raises
+        `FileChanged` where something has gone away while it was being worked at.
+        """
         try:
             with self._index.transaction():
                 if not self._aligned:
                     self.align()
                 yield
-        except BaseException:
+        except BaseException as error:
             self._aligned = False
             self._logs.reload()
+            if isinstance(error, FileNotFoundError):
+                raise FileChanged(f"{error.filename} went away meanwhile") from error
             raise
 
     def follow(self, change: Change) -> None:

@@ -6,6 +6,8 @@ part of one.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping
 
 from fleetsync import datasets
@@ -57,7 +59,7 @@ def read(folder: Folder, name: str) -> tuple[bytes, Look]:
     """The bytes of the file (one more than `LIMIT` at most) and its look before reading."""
     status = folder.status(name)
     if status is None:
-        raise FileNotFoundError(name)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder.at(name))
     if status.st_size > LIMIT:
         return b"\0" * (LIMIT + 1), look_of(status)
     return folder.read(name, LIMIT + 1), look_of(status)

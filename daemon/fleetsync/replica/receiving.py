@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from fleetsync import datasets
 from fleetsync.datasets import Kind
-from fleetsync.errors import FileChanged, MalformedRecord
+from fleetsync.errors import MalformedRecord
 from fleetsync.files import Folder
 from fleetsync.ports import NOT_CARRIED, Group, Outcome, Verdict
 from fleetsync.records.names import DeviceId
@@ -44,10 +44,7 @@ class Receiving:
         self._sweep.require_home(root)
         answers: list[list[Verdict]] = [[] for _ in groups]
         for position in sorted(range(len(groups)), key=lambda p: is_log(groups[p].path)):
-            try:
-                answers[position] = self._apply_group(root, groups[position], origin)
-            except FileNotFoundError as error:
-                raise FileChanged(f"{groups[position].path}: its directory went away meanwhile") from error
+            answers[position] = self._apply_group(root, groups[position], origin)
         if not all(is_log(group.path) for group in groups):
             self._units.take_away(root)
         return [verdict for answer in answers for verdict in answer]

@@ -47,25 +47,29 @@ class Swaps:
         above, _, last = directory.rpartition("/")
         token = self._token()
         with root.enter(STAGING, create=True) as staging, root.enter(above, create=True) as parent:
-            staging.make(token)
-            with staging.enter(token) as unit:
-                unit.create(name, data)
-                unit.sync()
-            if not staging.move_into_place(token, parent, last):
-                staging.remove_tree(token)
-                return False
-            parent.sync()
+            try:
+                staging.make(token)
+                with staging.enter(token) as unit:
+                    unit.create(name, data)
+                    unit.sync()
+                if not staging.move_into_place(token, parent, last):
+                    return False
+                parent.sync()
+            finally:
+                staging.remove_tree(token)  # what has not found its place
         return True
 
     def fill(self, root: Folder, folder: Folder, name: str, data: bytes) -> bool:
         """The directory is there, the file is not. False if it is by now."""
         token = self._token()
         with root.enter(STAGING, create=True) as staging:
-            staging.create(token, data)
-            if not staging.move_into_place(token, folder, name):
-                staging.remove(token)
-                return False
-            folder.sync()
+            try:
+                staging.create(token, data)
+                if not staging.move_into_place(token, folder, name):
+                    return False
+                folder.sync()
+            finally:
+                staging.remove(token)  # what has not found its place
         return True
 
     # --- where a file stands ----------------------------------------------------------------------
