@@ -88,7 +88,7 @@ class Orders:
             for entry, raw in chosen:
                 value = datasets.require(entry.path)[1].value_of(raw)  # history has whole files too
                 self._units.give_back(root, entry.path)
-                self._sweep.look_at(root, [datasets.file_of(entry.path)])
+                self._sweep.believe(root, datasets.file_of(entry.path))
                 self._follow(self._versions.mint_word(entry.path, value, keep_floor=False))
                 self._bringing.bring(root, entry.path)
             self._sweep.sweep(root)

@@ -37,6 +37,7 @@ class Restoring:
         self._now = registers.versions.clock.now
         self._suspects: dict[str, int] = {}  # values, and when (µs) each was found
         self._noticed: int | None = None  # when (µs) the home was last taken for a restored one
+        self._shrank: int | None = None  # when (µs) it was last told that lines are missing
 
     def found(self, root: Folder, seen: Sequence[Seen]) -> Mapping[str, OldNews]:
         """What went back, by file. What cannot be read did not; reading it tells why."""
@@ -59,7 +60,9 @@ class Restoring:
         now = self._now()
         paths = [path for each in old.values() for path in each.values]
         before, self._suspects = self._suspects, {}
-        if old and (len(paths) > MANY or shrunk or self._goes_on(now)):
+        self._shrank = now if shrunk else self._shrank
+        beside = _is_within(PATIENCE, self._shrank, now)
+        if old and (len(paths) > MANY or beside or self._goes_on(now)):
             self._noticed = now
             self._overrule(root, old)
         elif watched:
@@ -84,11 +87,19 @@ class Restoring:
 
     def _goes_on(self, now: int) -> bool:
         """Whether a home that was taken for a restored one may still be coming back."""
-        noticed = self._noticed
-        return self._guard.asks(Cause.RESTORED) and noticed is not None and noticed <= now < noticed + WINDOW
+        return self._guard.asks(Cause.RESTORED) and _is_within(WINDOW, self._noticed, now)
+
+    def acquit(self, file: str) -> None:
+        """Somebody speaks about this file: whatever stands there is a wish."""
+        self._edits.suspects = {*self._edits.suspects} - {file}
 
     def due_in(self) -> float | None:
         """Seconds until it is time to judge; None if nothing waits for that."""
         if not self._suspects:
             return None
         return max(0.0, (max(self._suspects.values()) + PATIENCE - self._now()) / 1e6)
+
+
+def _is_within(span: int, since: int | None, now: int) -> bool:
+    """Whether `now` lies in the `span` µs after that."""
+    return since is not None and since <= now < since + span

@@ -49,14 +49,21 @@ class Sweep:
         self._swept: Identity | None = None  # the directory that home was when all of it was read last
 
     def read(self, root: Folder, paths: Sequence[str] | None) -> None:
-        """Look at these paths, or at everything; what went back in time is judged with everything in view."""
+        """Look at these paths, or at everything."""
         asked = paths is None or any(map(approvals.concern, paths))
         found_approvals = asked and self._carried.find_approvals(root)
-        if paths is None or found_approvals or self._is_another(root) or self._went_back(root, paths):
+        if paths is None or found_approvals:
             self.sweep(root)
         else:
             self.look_at(root, paths)
             self._bringing.make_way(root)
+
+    def look_at(self, root: Folder, paths: Sequence[str]) -> None:
+        """Some paths: what changed in them. What went back in time is judged with everything in view."""
+        if self._is_another(root) or self._went_back(root, paths):
+            self.sweep(root)
+        else:
+            self._look_at(root, paths)
 
     def _is_another(self, root: Folder) -> bool:
         """Whether home is another directory than the one that was read."""
@@ -147,8 +154,12 @@ class Sweep:
         except HomeMissing:
             return None
 
-    def look_at(self, root: Folder, paths: Sequence[str]) -> None:
-        """Some paths: what changed in them."""
+    def believe(self, root: Folder, file: str) -> None:
+        """Look at one file, about which a person speaks: it is not judged, whatever stands there."""
+        self._restoring.acquit(file)
+        self._look_at(root, [file])
+
+    def _look_at(self, root: Folder, paths: Sequence[str]) -> None:
         for path in sorted(filter(self._carried.reads, set(paths)), key=is_log):
             row = datasets.find_file(path)
             if is_public_file(path):

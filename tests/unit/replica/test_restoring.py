@@ -241,3 +241,42 @@ def test_what_history_has_lost_cannot_be_insisted_on(pair: tuple[Laptop, Laptop]
     assert asked(one) == FILES
     assert one.replica.decide(confirm=False) == FILES
     assert standing(one) == {NEWER}
+
+
+def test_a_backup_is_known_when_a_peer_is_first_to_touch_it(pair: tuple[Laptop, Laptop]) -> None:
+    """What a peer brings is brought into a file that is read first, whoever has written it."""
+    one, two = pair
+    for file in FILES:
+        one.path(file).write_bytes(MANIFEST)
+    write(two, NEWEST, *FILES)
+    one.replica.apply(two.groups(), two.device)
+    assert asked(one) == FILES
+    assert standing(one) == {NEWEST}
+
+
+def test_a_log_that_lost_lines_a_moment_ago_counts_too(pair: tuple[Laptop, Laptop]) -> None:
+    """Looks that come between the two files of a backup do not part them."""
+    one, _ = pair
+    one.path("skills/skill-0/events.jsonl").write_bytes(LOCAL[0] + b"\n")
+    for _ in range(3):
+        one.replica.scan(None)
+        one.now += SECOND // 3
+    write(one, MANIFEST, ONE)
+    assert asked(one) == [ONE]
+
+
+def test_a_persons_word_about_what_went_back_is_the_last(pair: tuple[Laptop, Laptop]) -> None:
+    """What stands there is a wish then, and the word was spoken after it."""
+    one, two = pair
+    prompt = "agents/qa/sys_prompt.md"
+    one.path("agents/qa").mkdir(parents=True)
+    for value in (b"first", b"second"):
+        write(one, value, prompt)
+        meet(one, two)
+    write(two, b"third", prompt)
+    meet(one, two)
+    write(one, b"first", prompt)
+    one.replica.restore(prompt, None)
+    wait(one, 2)
+    meet(one, two)
+    assert one.path(prompt).read_bytes() == two.path(prompt).read_bytes() == b"second"
