@@ -65,6 +65,23 @@ def test_wrong_is_said_of_the_device_whose_key_is_known() -> None:
     assert _judge(both, _event(late, 1)) == Judgement(Verdict.WRONG, (A,))  # B has no such version
 
 
+def test_an_unsigned_line_is_unsigned() -> None:
+    """Whatever keys its writer has; it makes no claim that could be wrong."""
+    line = b'{"seq":0,"ts":"2026-06-16T00:00:00Z","actor":{"kind":"agent","id":"qa"},"kind":"message"}'
+    assert _judge(_ring(a=_value(ON_A)), channels.parse_event(line)) == Judgement(Verdict.UNSIGNED)
+
+
+def test_a_key_without_a_chain_is_the_key_of_every_version() -> None:
+    """What it did not sign is wrong; so is a line that names no version and that no newest key signed."""
+    alone = keyrings.publish({"qa": PublicFiles(ON_A.public[-1])})
+    for version in (0, 7, None):
+        assert _judge(_ring(a=alone), _event(Signer("qa", *[9] * 8), version)) == Judgement(
+            Verdict.WRONG, (A,)
+        )
+    assert _judge(_ring(a=alone), _event(ON_A, 1)) == Judgement(Verdict.VERIFIED, (A,))
+    assert _judge(_ring(a=_value(ON_A)), _event(Signer("qa", 9), None)) == Judgement(Verdict.WRONG, (A,))
+
+
 def test_while_a_device_has_published_nothing_no_line_is_wrong() -> None:
     """Its agents may have the same names: what fits no known key may be theirs."""
     ring = _ring(b=_value(ON_B))
@@ -101,17 +118,20 @@ def test_all_is_asked_for_at_once() -> None:
 
 
 def test_a_record_that_says_the_same_is_no_news() -> None:
-    """A key that changed is."""
-    ring = _ring(a=_value(ON_A))
+    """A key that changed is, and the one before is no longer believed."""
+    ring = _ring(a=_value(ON_A), b=_value(ON_B))
+    assert _judge(ring, _event(ON_A)) == Judgement(Verdict.VERIFIED, (A,))
     assert not ring.learn(A, _value(ON_A))
-    assert ring.learn(A, _value(ON_B))
-    assert _judge(ring, _event(ON_A)).verdict is Verdict.WRONG
+    assert ring.learn(A, _value(Signer("qa", 4)))
+    assert _judge(ring, _event(ON_A)) == Judgement(Verdict.WRONG, (A, B))
+    assert _judge(ring, _event(ON_B)) == Judgement(Verdict.VERIFIED, (B,))
 
 
 def test_only_what_is_public_is_published() -> None:
     """Whatever else those files hold, a private key above all, stays on its device."""
     assert keyrings.public_files(None, None) is None
     assert keyrings.public_files(bytes(range(32)), b"secret\n") is None
+    assert keyrings.public_files(bytes(range(200, 232)), b"\xff\n") is None
     found = keyrings.public_files(ON_A.identity_pub + b"\n", ON_A.rotations + b'{"secret":1}\nhunter2\n')
     assert found == PublicFiles(ON_A.public[-1], tuple(ON_A.rotations.decode().splitlines()))
     assert keyrings.published(keyrings.publish({"qa": found})) == {"qa": found}

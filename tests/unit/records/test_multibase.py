@@ -53,6 +53,8 @@ def test_bases_of_the_standard_library(data: bytes) -> None:
         ("Z" + "8WR", b"hi"),
         ("z11", b"\0\0"),
         ("z", b""),
+        ("MaGlX", b"hiW"),
+        ("z" + "1" * (multibase.MAX_TEXT - 1), bytes(multibase.MAX_TEXT - 1)),
     ],
 )
 def test_the_other_bases(text: str, data: bytes) -> None:

@@ -65,6 +65,9 @@ def test_all_signatures_are_asked_for_at_once() -> None:
     [
         ([], Broken(Flaw.MISSING_BOOTSTRAP)),
         (CHAIN[1:], Broken(Flaw.MISSING_BOOTSTRAP)),
+        ([msgspec.structs.replace(FIRST, bootstrap=False)], Broken(Flaw.MISSING_BOOTSTRAP)),
+        ([msgspec.structs.replace(FIRST, new_key_version=1)], Broken(Flaw.MISSING_BOOTSTRAP)),
+        ([FIRST, FIRST], Broken(Flaw.DUPLICATE_VERSION, 0)),
         ([*CHAIN, CHAIN[1]], Broken(Flaw.DUPLICATE_VERSION, 1)),
         ([FIRST, _rotation(1, 2)], Broken(Flaw.VERSION_SKIP, 2)),
         (
@@ -114,6 +117,13 @@ def test_an_allowed_emergency() -> None:
     assert _verify([FIRST, wrong], allow_emergency=True) == Broken(Flaw.BAD_SIGNATURE, 1)
 
 
+def test_nobody_has_allowed_an_emergency_unasked() -> None:
+    """A chain with one is not believed, though it be signed."""
+    chain = [FIRST, _rotation(0, 1, "emergency")]
+    assert rotations.verify_chain(chain, check) == Broken(Flaw.EMERGENCY_DISALLOWED, 1)
+    assert rotations.resolve_key(_file(chain), None, 1, check) is None
+
+
 def test_keys_by_version() -> None:
     """The head without a version, else the one that is named; what nobody knows is `identity.pub`."""
     keys = rotations.agent_keys(_file(CHAIN), IDENTITY_PUB, check)
@@ -160,3 +170,16 @@ def test_other_spellings_of_a_line() -> None:
     array = f'[1,"u","ed25519","","{TEXTS[0]}",0,0,"2026-06-16T00:00:00Z",{{"scheduled":null}},"",true]'
     assert rotations.parse_rotation(array.encode()) == FIRST
     assert rotations.parse_rotation(FIRST.canonical.replace('"uuid"', '"x":1e999,"uuid"').encode()) == FIRST
+    spaced = FIRST.canonical.replace(",", ", ").encode()
+    assert rotations.read_rotations(spaced + b"\r\n" + spaced) == [FIRST, FIRST]
+
+
+def test_an_array_may_lack_its_last_two_values() -> None:
+    """Signature and bootstrap, as in an object; nothing else, and none may be added."""
+    values = [1, "u", "ed25519", "", TEXTS[0], 0, 0, "2026-06-16T00:00:00Z", "scheduled", "", True, 0]
+    for length in (9, 10, 11):
+        read = rotations.parse_rotation(msgspec.json.encode(values[:length]))
+        assert read == msgspec.structs.replace(FIRST, bootstrap=length == 11)
+    for length in (0, 8, 12):
+        with pytest.raises(MalformedRecord):
+            rotations.parse_rotation(msgspec.json.encode(values[:length]))
