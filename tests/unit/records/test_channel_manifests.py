@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fleetsync.errors import MalformedRecord
 from fleetsync.merge import participants
 from fleetsync.records import channel_manifests
-from fleetsync.records.actors import Human
-from fleetsync.records.channel_manifests import Entry, entries, with_entries
+from fleetsync.records.actors import Agent, Human, System
+from fleetsync.records.channel_manifests import Entry, Goal, entries, with_entries
 
 HEAD = (
     "# my channel\nv: 2\nid: c1\ntitle: 'fleet: dev'  # short\nstate: working\n"
@@ -177,3 +180,122 @@ def test_what_mur_takes_is_read() -> None:
     channel = channel_manifests.parse_channel(data)
     assert (channel.v, channel.id, channel.owner) == (2, "007", Human("7"))
     assert channel.updated_at.nanos == 123456789
+
+
+TEXTS = st.text(st.sampled_from("ab:#-\n \t'\"|>é"), max_size=8)
+
+
+@given(st.lists(TEXTS, min_size=6, max_size=6))
+def test_what_is_written_is_read_back(texts: list[str]) -> None:
+    """Whatever people have called things, over however many lines, in YAML and in JSON."""
+    known = channel_manifests.parse_channel(_manifest(QA, ME))
+    qa, me = known.participants
+    channel = msgspec.structs.replace(
+        known,
+        id=texts[0],
+        title=texts[1],
+        goal=Goal(texts[2], (texts[3], texts[4], texts[3])),
+        owner=Human(texts[5]),
+        participants=(msgspec.structs.replace(qa, actor=Agent(texts[4])), me),
+    )
+    assert channel_manifests.parse_channel(channel.canonical_yaml.encode()) == channel
+    assert channel_manifests.parse_channel_json(channel.canonical_json.encode()) == channel
+
+
+def test_lines_of_a_text_stand_two_columns_behind_its_key() -> None:
+    """As libyaml lays out a literal block, wherever in the manifest it stands."""
+    known = channel_manifests.parse_channel(_manifest(QA))
+    [qa] = known.participants
+    several = msgspec.structs.replace(
+        known,
+        title="a\nb\n",
+        goal=Goal("a\nb", ("a\n\n", "b")),
+        owner=Human("a\nb\n\n"),
+        participants=(msgspec.structs.replace(qa, actor=Agent("a\n")),),
+    )
+    assert (
+        several.canonical_yaml
+        == """\
+v: 2
+id: c1
+title: |
+  a
+  b
+goal:
+  statement: |-
+    a
+    b
+  acceptance_criteria:
+  - |+
+    a
+
+  - b
+state: working
+owner:
+  kind: human
+  name: |+
+    a
+    b
+
+participants:
+- actor:
+    kind: agent
+    id: |
+      a
+  role: owner
+  joined_at: 2026-06-16T00:00:02Z
+created_at: 2026-06-16T00:00:00Z
+updated_at: 2026-06-16T00:00:00.123456789Z
+"""
+    )
+
+
+def test_a_word_in_json_may_be_an_object_of_its_name() -> None:
+    """As mur's reader takes it, with nothing in it; any other object is no word."""
+    text = channel_manifests.parse_channel(_manifest(QA)).canonical_json
+    expected = channel_manifests.parse_channel_json(text.encode())
+    spelled = text.replace('"working"', '{"working":null}').replace('"role":"owner"', '"role":{"owner":null}')
+    assert spelled.count("null") == 2
+    assert channel_manifests.parse_channel_json(spelled.encode()) == expected
+    for bad in ("{}", '{"working":1}', '{"working":null,"stale":null}', '{"dreaming":null}', "null"):
+        with pytest.raises(MalformedRecord):
+            channel_manifests.parse_channel_json(text.replace('"working"', bad).encode())
+
+
+@pytest.mark.parametrize(("owner", "read"), [("[human, me]", Human("me")), ("[system]", System())])
+def test_an_actor_may_be_a_list_in_yaml_too(owner: str, read: Human | System) -> None:
+    """Its name has a type there as well: a number is none."""
+    data = _manifest(QA).replace(b"{kind: human, name: me}", owner.encode())
+    assert channel_manifests.parse_channel(data).owner == read
+    for bad in (b"[human, 7]", b"[human, ~]", b"[human]", b"[7, me]", b"human", b"7", b""):
+        with pytest.raises(MalformedRecord):
+            channel_manifests.parse_channel(_manifest(QA).replace(b"{kind: human, name: me}", bad))
+
+
+def test_a_version_has_no_sign_and_no_more_than_32_bits() -> None:
+    """Not even a zero has."""
+    for good, number in ((b"0", 0), (b"4294967295", 2**32 - 1), (b"+2", 2)):
+        assert channel_manifests.version_of(b"v: " + good + b"\n") == number
+    for bad in (b"-0", b"-1", b"4294967296", b"two", b"", b"'2'"):
+        with pytest.raises(MalformedRecord):
+            channel_manifests.version_of(b"v: " + bad + b"\n")
+
+
+@pytest.mark.parametrize(
+    ("data", "newer"),
+    [
+        (b"v: 3\n", 3),
+        (b"# by a newer mur\nv: 0x10\nstate: dreaming\n", 16),
+        (b"v: 2\n", None),
+        (b"v: 2\nv: 3\n", None),
+        (b"v: 2 \n", None),
+        (b"x: 1\nv: 2\n", None),
+        (b"v: 20\n", 20),
+        (b"id: c1\n", None),
+        (b"[", None),
+        (b"", None),
+    ],
+)
+def test_a_newer_version_is_told_whatever_else_stands_there(data: bytes, newer: int | None) -> None:
+    """Nothing else of the manifest need be understood; one without a version is none."""
+    assert channel_manifests.newer_version(data) == newer

@@ -218,6 +218,7 @@ def test_what_is_no_event_has_no_identity(line: bytes) -> None:
         (b'"kind":"message"', b'"kind":{"message":null}'),
         (b"T00:00:00.123456Z", b" 00:00:00 utc"),
         (b'"payload":', b'"payload":\r'),
+        (b'"payload":', b'"payload":\n'),
     ],
 )
 def test_in_doubt_a_line_is_parked(old: bytes, new: bytes) -> None:
@@ -226,6 +227,70 @@ def test_in_doubt_a_line_is_parked(old: bytes, new: bytes) -> None:
     assert channels.parse_event(line).kind == "message"
     assert _identity(line) is not None
     assert not channels.readable_by_mur(line)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(b"", b""), (b'"sig"', b'"s\\u0069g"'), (b'"sig":', b'"sig" :'), (b'"seq":3,', b"")]
+)
+def test_a_signed_event_is_found_however_it_is_spelled(old: bytes, new: bytes) -> None:
+    """Numbered or not: what is signed must be verified."""
+    event = channels.signed_event(GOOD.replace(old, new))
+    assert event is not None
+    assert event.sig == "z1"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        GOOD.replace(b',"sig":"z1"', b""),
+        GOOD.replace(b'"z1"', b"null"),
+        GOOD.replace(b',"sig":"z1"', b',"x\\u0041":"sig""'),
+        GOOD.replace(b"message", b"poll"),
+        NEW_ACTOR.replace(b'"payload"', b'"sig":"z1","payload"'),
+        GOOD[:-1],
+        b"",
+    ],
+)
+def test_what_carries_no_signature_that_can_be_judged_is_not_signed(line: bytes) -> None:
+    """None at all, or on an event of which nobody here knows what was signed."""
+    assert channels.signed_event(line) is None
+
+
+def test_the_kind_that_mur_does_not_know_is_named() -> None:
+    """Of what is an event; damage is of no kind."""
+    assert channels.unknown_kind(NEW_KIND) == "poll"
+    assert channels.unknown_kind(NEW_ACTOR) == "note"
+    for line in (GOOD, GOOD[:-1], b""):
+        assert channels.unknown_kind(line) is None
+
+
+def test_an_idempotency_key_is_one_only_of_an_event_that_is_written() -> None:
+    """The long way and the short one; an event of an unknown kind has none here, nor has damage."""
+    assert channels.idempotency_key(GOOD) == channels.idempotency_key(b" " + GOOD) == "k\n"
+    without = GOOD.replace(b',"idempotency_key":"k\\n"', b"")
+    for line in (without, b" " + without, GOOD.replace(b"message", b"poll"), GOOD[:-1]):
+        assert channels.idempotency_key(line) is None
+
+
+def test_an_actor_may_be_an_array() -> None:
+    """As mur's reader takes it, of each kind with what belongs to it."""
+    for array, actor in (
+        (b'["human","me"]', Human("me")),
+        (b'["agent","qa"]', Agent("qa")),
+        (b'["system"]', System()),
+    ):
+        line = GOOD.replace(b'{"kind":"agent","id":"qa"}', array)
+        assert channels.parse_event(line).actor == actor
+    for array in (
+        b'["human"]',
+        b'["human",7]',
+        b'["human","a","b"]',
+        b'["Human","a"]',
+        b"[]",
+        b'[["human"],"a"]',
+    ):
+        with pytest.raises(MalformedRecord):
+            channels.parse_event(GOOD.replace(b'{"kind":"agent","id":"qa"}', array))
 
 
 def test_readable_does_not_depend_on_the_number() -> None:
