@@ -10,7 +10,7 @@ whatever a peer sends. Knows nothing of datasets or config files. Implements SEM
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -18,7 +18,7 @@ MAX_GLOB = 256
 """Characters."""
 MAX_RULES = 1024
 """Of one peer; what it tells beyond is not heeded."""
-_REMEMBERED = 8192
+_REMEMBERED, _COMPILED = 8192, 4096
 
 _ALIEN = re.compile(r"[^ -~]|[\\:\"<>|\[\]{}!]")
 _OF_SKILL = re.compile(r"(?:agents/[^/]+/)?skills/([^/]+)(?:/.*)?")
@@ -114,27 +114,36 @@ def _is_rule(text: str) -> bool:
 
 def fits(glob: str, path: str) -> bool:
     """Whether a glob fits a path or a directory above it."""
-    return _wild([*glob.split("/"), "**"], path.split("/"), "**", name_fits)
+    return _of_paths(glob).match(f"{path}/") is not None
 
 
 def name_fits(glob: str, name: str) -> bool:
     """Whether one part of a glob fits one name."""
-    return _wild(glob, name, "*", lambda wanted, found: wanted in ("?", found))
+    return _of_names(glob).fullmatch(name) is not None
 
 
-def _wild(pattern: Sequence[str], text: Sequence[str], star: str, same: Callable[[str, str], bool]) -> bool:
-    """Whether `pattern` fits all of `text`. Only the last star ever takes more: never exponential."""
-    at = here = resume = 0
-    last_star = -1
-    while here < len(text):
-        if at < len(pattern) and pattern[at] == star:
-            last_star, resume = at, here
-            at += 1
-        elif at < len(pattern) and same(pattern[at], text[here]):
-            at, here = at + 1, here + 1
-        elif last_star >= 0:
-            resume += 1
-            at, here = last_star + 1, resume
-        else:
-            return False
-    return all(part == star for part in pattern[at:])
+@lru_cache(maxsize=_COMPILED)
+def _of_paths(glob: str) -> re.Pattern[str]:
+    """What begins a path of which each part ends with a slash."""
+    fixed, *floating = f"{glob}/".split("**/")
+    return re.compile(_parts(fixed) + "".join(f"(?>(?:[^/]*/)*?{_parts(each)})" for each in floating))
+
+
+def _parts(glob: str) -> str:
+    return "/".join(map(_name, glob.split("/")))
+
+
+@lru_cache(maxsize=_COMPILED)
+def _of_names(glob: str) -> re.Pattern[str]:
+    return re.compile(_name(glob))
+
+
+def _name(glob: str) -> str:
+    """The leftmost place that fits what stands between two stars is kept, since whatever follows fits
+    behind it if anywhere: never exponential.
+    """
+    first, *rest = (re.escape(each).replace(r"\?", "[^/]") for each in re.split(r"\*+", glob))
+    if not rest:
+        return first
+    *between, last = rest
+    return first + "".join(f"(?>[^/]*?{each})" for each in between) + f"[^/]*{last}"

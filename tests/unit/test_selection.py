@@ -98,6 +98,16 @@ def test_a_malicious_glob_costs_no_time():
     assert time.process_time() - began < 2.0
 
 
+def test_many_rules_of_a_peer_cost_little():
+    """As many as it may tell, each with stars, and a path that none of them fits."""
+    chosen = Selection(tuple(f"**/skills/*x{number}*y?z" for number in range(MAX_RULES)))
+    assert chosen.carries("skills/warm/skill.yaml")
+    began = time.process_time()
+    for number in range(100):
+        assert chosen.carries(f"skills/some-skill-{number}/events.jsonl")
+    assert time.process_time() - began < 0.5
+
+
 def test_the_last_rule_that_fits_decides():
     """Rules are read from the top down, as in an ignore file."""
     chosen = Selection(("**", "!skills", "skills/scratch-*", "!skills/scratch-keep"))
