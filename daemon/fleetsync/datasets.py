@@ -67,6 +67,7 @@ class Numbering:
     of: Callable[[bytes], int | None]
     without: Callable[[bytes], bytes]  # a line as it travels; raises `MalformedRecord`
     given: Callable[[bytes, int], bytes]  # a line as it is written here
+    after: Callable[[int | None], int]  # the number after the highest in a file; None: there is none
 
 
 @dataclass(frozen=True)
@@ -266,7 +267,7 @@ DATASETS: tuple[Dataset, ...] = (
         kind_of=channels.unknown_kind,
         lock=LogLock.SIDECAR,
         manifest=("channel.yaml",),
-        numbering=Numbering(channels.seq_of, channels.without_seq, channels.with_seq),
+        numbering=Numbering(channels.seq_of, channels.without_seq, channels.with_seq, channels.next_seq),
         once=channels.idempotency_key,
         asks=hitl.question,
         answers=hitl.answer,

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from fleetsync import datasets, files
-from fleetsync.datasets import Dataset, LogLock
+from fleetsync.datasets import Dataset, LogLock, Numbering
 from fleetsync.errors import FileChanged, FleetsyncError, IllegalName
 from fleetsync.files import Folder, ShortWrite, flocked
 from fleetsync.ports import Key
@@ -34,6 +34,13 @@ PORTION = 1 << 18
 """Bytes read at a time where lines are short: what is known of each costs more memory than the line."""
 HOLD = 1 << 20
 """Bytes written at most while the log's lock is held."""
+
+
+class _Numbered(NamedTuple):
+    """The highest number on the first `size` bytes of a log, which are whole lines; None without one."""
+
+    size: int = 0
+    highest: int | None = None
 
 
 class NewLine(NamedTuple):
@@ -73,10 +80,12 @@ class Logs:
         """Logs in which lines were missing when they were read; emptied by who acts on it."""
         self._states: dict[str, FileState] = {}
         self._torn: set[str] = set()
+        self._numbered: dict[str, _Numbered] = {}
         self.reload()
 
     def reload(self) -> None:
         """Go by the index again, after a transaction of it was undone."""
+        self._numbered.clear()
         self._states = {state.path: state for state in self._index.files()}
 
     # --- reading --------------------------------------------------------------------------------
@@ -101,8 +110,7 @@ class Logs:
 
     def gone(self, path: str) -> None:
         """The file alone is missing: its lines are not here any more; peers will refill it."""
-        state = self._states.pop(path, None)
-        self._torn.discard(path)
+        state = self._forget(path)
         if state is None:
             return
         with self._index.transaction():
@@ -111,16 +119,21 @@ class Logs:
 
     def forget(self, path: str) -> None:
         """The file has left home; its members are taken care of by who moved it."""
-        self._states.pop(path, None)
-        self._torn.discard(path)
+        self._forget(path)
         with self._index.transaction():
             self._index.drop_file(path)
+
+    def _forget(self, path: str) -> FileState | None:
+        self._torn.discard(path)
+        self._numbered.pop(path, None)
+        return self._states.pop(path, None)
 
     def _read(self, fd: int, path: str, row: Dataset) -> bool:
         look = look_of(os.fstat(fd))
         state = self._states.get(path)
         if state is not None and self._has_grown(fd, state, look):
             return self._take(fd, path, row, state, look)
+        self._numbered.pop(path, None)
         before = {e.key.id for e in self._index.of_path(path) if e.offset != IN_JOURNAL}
         blank = FileState(path, look.device, look.inode, 0, 0, 0, b"", 0, 0, 0)
         with self._index.transaction():
@@ -319,7 +332,7 @@ class Logs:
         if not missing:
             return
         offset = log.look().size
-        missing = self._numbered(log.fd, row, missing)
+        missing = self._number(log.fd, path, row, missing)
         batch = jsonl.batch_of([line.body for line in missing], empty=offset == 0)
         append = Append(path, log.look().inode, offset, batch, [line.key.id for line in missing])
         self._journal.ledger.begin_append(append, origin)
@@ -327,18 +340,21 @@ class Logs:
         if not self._take_over(log, append, missing, origin, parked=parked):
             self._read(log.fd, path, row)
 
-    def _numbered(self, fd: int, row: Dataset, lines: Sequence[NewLine]) -> Sequence[NewLine]:
+    def _number(self, fd: int, path: str, row: Dataset, lines: Sequence[NewLine]) -> Sequence[NewLine]:
         """The lines as they are written here: numbered on from the highest in the file, if at all."""
         if row.numbering is None:
             return lines
-        highest = -1
-        for line in _whole_file(fd):
-            number = row.numbering.of(line.body)
-            highest = highest if number is None else max(highest, number)
-        return [
-            NewLine(line.key, row.numbering.given(line.body, highest + n))
-            for n, line in enumerate(lines, start=1)
-        ]
+        known = self._numbered.get(path, _Numbered())
+        data = files.read_span(fd, known.size, os.fstat(fd).st_size - known.size)
+        whole = data.rfind(b"\n") + 1
+        highest = _highest(row.numbering, known.highest, data[:whole])
+        self._numbered[path] = _Numbered(known.size + whole, highest)
+        number = _highest(row.numbering, highest, data[whole:])
+        numbered: list[NewLine] = []
+        for line in lines:
+            number = row.numbering.after(number)
+            numbered.append(NewLine(line.key, row.numbering.given(line.body, number)))
+        return numbered
 
     def _take_over(
         self, log: _Open, append: Append, lines: Sequence[NewLine], origin: str, *, parked: bool
@@ -470,8 +486,10 @@ def _opened(folder: Folder, name: str, row: Dataset) -> Iterator[_Open]:
             os.close(lock)
 
 
-def _whole_file(fd: int) -> Iterator[loglines.Line]:
-    return loglines.lines(files.read_span(fd, 0, os.fstat(fd).st_size))
+def _highest(numbering: Numbering, known: int | None, data: bytes) -> int | None:
+    """The highest of the number known and those on these lines."""
+    numbers = [known, *(numbering.of(line.body) for line in loglines.lines(data))]
+    return max((number for number in numbers if number is not None), default=None)
 
 
 def _blank(log: _Open, offset: int, length: int) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from fleetsync import datasets
+from fleetsync import datasets, files
 from fleetsync.datasets import Dataset, Kind
+from fleetsync.ports import Group
 from fleetsync.records import channels
 from tests.faults.scenarios import MANIFEST, line
 from tests.unit.replica.test_deletions import Laptop, meet
@@ -155,6 +156,53 @@ def test_channel_lines_are_numbered_on_and_otherwise_as_their_author_wrote_them(
     assert lines[2] == odd.replace(b'"seq":4', b'"seq":8')
     numbers = [channels.seq_of(each) for each in one.path(EVENTS).read_bytes().split(b"\n") if each]
     assert numbers == [4, 5, 6]
+
+
+def test_after_the_last_number_comes_the_first(pair: tuple[Laptop, Laptop]) -> None:
+    """As in mur, each time; a log that has come so far takes lines all the same."""
+    one, two = pair
+    last = event(0, '{"text":"x"}').replace(b'"seq":0', b'"seq":%d' % (2**64 - 1))
+    write(one, EVENTS, last + b"\n")
+    write(two, EVENTS, event(4, '{"text":"y"}') + b"\n" + event(5, '{"text":"z"}') + b"\n")
+    meet(one, two)
+    lines = [each for each in one.path(EVENTS).read_bytes().split(b"\n") if each]
+    assert [channels.seq_of(each) for each in lines] == [2**64 - 1, 0, 0]
+
+
+def test_numbering_reads_only_what_is_new_in_a_log(
+    pair: tuple[Laptop, Laptop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the channel is. What another program appends counts, and a log that was replaced is
+    read from its beginning.
+    """
+    one, two = pair
+    meet(one, two)
+    write(one, EVENTS, b"".join(event(n, '{"text":"old"}') + b"\n" for n in range(50)))
+    length, read = one.path(EVENTS).stat().st_size, 0
+    read_span = files.read_span
+
+    def counted(fd: int, offset: int, size: int) -> bytes:
+        nonlocal read
+        data = read_span(fd, offset, size)
+        read += len(data)
+        return data
+
+    def give(text: str) -> int | None:
+        """A line from the peer; its number here."""
+        [line] = [Group(EVENTS, [channels.without_seq(event(0, f'{{"text":"{text}"}}'))])]
+        one.replica.apply([line], two.device)
+        return channels.seq_of(one.path(EVENTS).read_bytes().rstrip().rpartition(b"\n")[2])
+
+    assert give("one") == 50
+    monkeypatch.setattr(files, "read_span", counted)
+    assert give("two") == 51
+    assert 0 < read < length // 4
+    with one.path(EVENTS).open("ab") as log:
+        log.write(event(58, '{"text":"mine"}') + b"\n")
+    assert give("three") == 59
+    one.path(EVENTS).unlink()
+    write(one, EVENTS, event(3, '{"text":"anew"}') + b"\n")
+    assert give("four") == 4
 
 
 def test_the_second_line_with_an_idempotency_key_is_a_member_but_not_written(
