@@ -31,7 +31,7 @@ def print_f32(value: float) -> str:
     """The shortest digits that give this f32 back; plain from 1e-6 to below 1e13, else `1e+13`."""
     if value == 0:
         return "-0.0" if str(value).startswith("-") else "0.0"
-    text = next(text for digits in range(9) if narrow(float(text := f"{value:.{digits}e}")) == value)
+    text = next(text for digits in range(9) if _nearest(float(text := f"{value:.{digits}e}")) == value)
     mantissa, exponent = text.split("e")
     if not -6 <= int(exponent) <= 12:
         return f"{mantissa}e{int(exponent):+d}"
@@ -42,10 +42,17 @@ def print_f32(value: float) -> str:
 
 def narrow(value: float) -> float:
     """The nearest f32; raises `MalformedRecord` beyond their range."""
+    nearest = _nearest(value)
+    if nearest is None:
+        raise MalformedRecord(f"{value} is out of the range of f32")
+    return nearest
+
+
+def _nearest(value: float) -> float | None:
     try:
         nearest: float = struct.unpack("<f", struct.pack("<f", value))[0]
     except OverflowError:
-        raise MalformedRecord(f"{value} is out of the range of f32") from None
+        return None
     return nearest
 
 
@@ -53,7 +60,10 @@ def finite(value: Any) -> float:
     """A number as a float; raises `MalformedRecord` for anything else, bools too."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return refuse("a number", value)
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
     return number if math.isfinite(number) else refuse("a finite number", value)
 
 
