@@ -152,7 +152,10 @@ AREAS = {
             "tests/unit/records/test_audits.py",
             "tests/unit/records/test_experiences.py",
             "tests/conformance/test_experience_examples.py",
+            "tests/unit/records/test_experience_json.py",
+            "tests/unit/records/test_experience_queries.py",
             "tests/contracts/test_experience_memory.py",
+            "tests/contracts/test_runs_memory.py",
         ),
     ),
 }
