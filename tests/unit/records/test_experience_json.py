@@ -49,7 +49,9 @@ def test_a_float_counts_to_the_digits_that_other_readers_keep() -> None:
     assert canonical_f64(0.3) != canonical_f64(0.30000000000001)
 
 
-@pytest.mark.parametrize("value", [True, "1", None, [1], 1j, 10**400, float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize(
+    "value", [True, "1", None, [1], 1j, 10**400, float("nan"), float("inf"), -float("inf")]
+)
 def test_what_is_no_finite_number_is_refused(value: Any) -> None:
     """A bool is none."""
     with pytest.raises(MalformedRecord, match="number is wanted, not"):

@@ -18,10 +18,20 @@ from fleetsync.records.experience_values import (
     SamplerParams,
 )
 from fleetsync.records.experience_words import DataClassification, DecisionStep, Replayability, RiskTier
-from fleetsync.records.experiences import compose, compose_transition, read, require_writable, typed
+from fleetsync.records.experiences import (
+    MAX_ID,
+    MAX_LINE,
+    compose,
+    compose_transition,
+    read,
+    require_writable,
+    trace_content,
+    trace_text,
+    typed,
+)
 from fleetsync.records.governance import TENANT, Governance
 from tests.conformance.test_experience_examples import OWN_LINES
-from tests.fakes.experiences import AT, PROMPT, lifecycle, made, outcome
+from tests.fakes.experiences import AT, PROMPT, lifecycle, made, outcome, trace
 
 DEVICE = "a" * 52
 NOW = 1_780_099_200_123_456_789
@@ -209,6 +219,43 @@ def test_values_of_newer_versions_have_content_too() -> None:
     assert len({ended('{"A":{"x":1}}'), ended('{"A":{"x":1.0}}'), ended('{"A":{"x":2}}'), ended('"A"')}) == 4
 
 
+def test_a_trace_is_told_as_json_on_one_line() -> None:
+    """As it stands in its event; its content does not depend on how it is spelled, nor on whose it is."""
+    event = trace()
+    told = json.loads(trace_text(event.line))
+    assert told == json.loads(event.line)["event"]["data"]["trace_link"]
+    assert "\n" not in trace_text(event.line.replace(b",", b",\n"))
+    same = (event.line.replace(b",", b" ,"), trace("e-2", "tl-2").line)
+    assert {trace_content(line) for line in (event.line, *same)} == {trace_content(event.line)}
+    assert trace_content(trace(provider="other").line) != trace_content(event.line)
+    newer = event.line.replace(b'"type":"Remote"', b'"type":"Dreamt"')
+    assert newer != event.line
+    assert trace_content(newer) not in (trace_content(event.line), trace_content(trace(provider="x").line))
+
+
+def test_a_line_and_its_ids_may_be_as_long_as_their_bounds() -> None:
+    """And not a byte longer; a line break of either kind is no part of a line."""
+    longest = outcome(chain="c" * MAX_ID)
+    require_writable(longest)
+    with pytest.raises(InvalidQuery, match="chain_id exceeds"):
+        require_writable(outcome(chain="c" * (MAX_ID + 1)))
+    room = MAX_LINE - len(longest.line)
+    full = read(longest.line + b" " * room)
+    require_writable(full)
+    for line, why in ((full.line + b" ", "maximum length"), (longest.line + b"\r", "line break")):
+        with pytest.raises(InvalidQuery, match=why):
+            require_writable(read(line))
+
+
+def test_an_event_that_no_type_fits_has_content_too() -> None:
+    """Of a kind that nobody knows, equal however it is spelled."""
+    line = b'{"event_id":"e","occurred_at":"x","event":{"type":"Dreamt","data":{"a":1,"b":2}},"x":1.5}'
+    other = b'{"x":1.50, "event":{"data":{"b":2,"a":1},"type":"Dreamt"},"occurred_at":"x","event_id":"e"}'
+    assert read(line).content == read(other).content
+    assert read(line).content != read(line.replace(b'"a":1', b'"a":3')).content
+    assert read(line.replace(b'"a":1', b'"chain_id":7')).chain_id is None
+
+
 # --- helpers of the reference ----------------------------------------------------------------------------
 
 
@@ -237,6 +284,18 @@ def test_routing_denies_and_selects() -> None:
     assert preferring.select(("a", "b"), RiskTier.LOW, DataClassification.PUBLIC) == "two"
     assert preferring.select(("a",), RiskTier.LOW, DataClassification.PUBLIC) == "one"
     assert policy.select((), RiskTier.CRITICAL, DataClassification.PUBLIC) == "local"
+    assert policy.risk_tier_backends == dict.fromkeys((RiskTier.CRITICAL, RiskTier.HIGH), ("local",))
+    private = (DataClassification.RESTRICTED, DataClassification.CONFIDENTIAL)
+    assert policy.data_classification_backends == dict.fromkeys(private, ("local",))
+    lists = RoutingPolicy(
+        truth_preferences={"b": "two", "a": "three"},
+        risk_tier_backends={RiskTier.LOW: ("four", "five"), RiskTier.HIGH: ()},
+        data_classification_backends={DataClassification.PUBLIC: ("six", "seven")},
+    )
+    assert lists.select(("b", "a"), RiskTier.LOW, DataClassification.PUBLIC) == "two"
+    assert lists.select((), RiskTier.LOW, DataClassification.PUBLIC) == "four"
+    assert lists.select((), RiskTier.HIGH, DataClassification.PUBLIC) == "six"
+    assert lists.select((), RiskTier.HIGH, DataClassification.RESTRICTED) == "local"
 
 
 def test_recalls_replay_whatever_time_and_counts_say() -> None:
@@ -278,12 +337,22 @@ def test_a_round_is_recorded_with_its_worst_ending() -> None:
         assert isinstance(data, OutcomeRecorded)
         assert (data.passed, data.stop_reason, data.latency_ms) == (passed, reason, 500)
         assert (event.tenant_id, event.chain_id, event.correlation_id) == (TENANT, "run-1", "run-1")
+        assert data.backend == DEVICE
+
+
+@pytest.mark.parametrize(("seconds", "latency"), [(0.0, 0), (-1.0, 0), (0.0006, 1), (1234.5678, 1234568)])
+def test_a_round_took_milliseconds(seconds: float, latency: int) -> None:
+    """To the nearest, and never less than none, though a clock was set back."""
+    data = typed(Governance(DEVICE).outcome("run-1", {}, seconds, event_id="e", now=NOW).line).event
+    assert isinstance(data, OutcomeRecorded)
+    assert data.latency_ms == latency
 
 
 def test_budgets_are_text_as_the_reference_wants_them() -> None:
     """Numbers would be refused there."""
     event = Governance(DEVICE).budget_exceeded("run-1", "items-per-hour", 10, 11, event_id="e", now=NOW)
     assert b'"resource":"items-per-hour","limit":"10","observed":"11"' in event.line
+    assert (event.chain_id, event.correlation_id) == ("run-1", "run-1")
 
 
 def test_a_snapshot_of_trust_says_who_and_hashes_alike() -> None:
