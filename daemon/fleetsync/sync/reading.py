@@ -91,8 +91,8 @@ class Reading:
         """Do what has become due."""
         try:
             await self._desk.settle()
-        except LocalError as error:
-            logger.warning("not settled yet: %s", error)
+        except Exception as error:  # nothing ends the reading
+            logger.warning("not settled yet: %s", error, exc_info=not isinstance(error, LocalError))
             self._unsettled = self._settling.next()
         else:
             self._unsettled = 0.0
@@ -108,6 +108,10 @@ class Reading:
             fruitful = await self._desk.scan(paths)
         except LocalError as error:
             self._note(error)
+            return False
+        except Exception as error:  # a fault of ours
+            logger.exception("home cannot be read")
+            self._note(LocalError(f"unexpected {type(error).__name__}: {error}"))
             return False
         if paths is None:
             self._recover()

@@ -66,7 +66,10 @@ async def test_touches_while_it_reads_are_not_lost():
     assert seen == [[DEPLOY], [DEPLOY]]
 
 
-async def test_trouble_is_remembered_and_ends():
+@pytest.mark.parametrize(
+    "error", [StorageFailed("skills/: Permission denied"), ValueError("a fault of ours")]
+)
+async def test_trouble_is_remembered_and_ends(error: Exception) -> None:
     """Until home can be read again the reason is known; then everything is looked at."""
     laptop = Laptop("a")
     scan = laptop.storage.scan
@@ -74,7 +77,7 @@ async def test_trouble_is_remembered_and_ends():
 
     def maybe(paths):
         if broken:
-            raise StorageFailed("skills/: Permission denied")
+            raise error
         assert paths is None
         return scan(paths)
 
@@ -84,15 +87,18 @@ async def test_trouble_is_remembered_and_ends():
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(reading.run)
         reading.touch([DEPLOY])
-        await eventually(lambda: reading.trouble is not None)
+        await eventually(lambda: reading.trouble is not None and str(error) in reading.trouble.message)
         broken = False
         await eventually(lambda: reading.trouble is None)
         tasks.cancel_scope.cancel()
     assert laptop.storage.head().count == 1
 
 
+@pytest.mark.parametrize(
+    "error", [StorageFailed("journal.db: disk I/O error"), ValueError("a fault of ours")]
+)
 async def test_what_cannot_be_settled_is_tried_less_and_less_often(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """A disk that refuses fills no log with one warning every moment; a touch is read all the same."""
     laptop = Laptop("a")
@@ -100,7 +106,7 @@ async def test_what_cannot_be_settled_is_tried_less_and_less_often(
 
     def refuse() -> bool:
         tries.append(time.monotonic())
-        raise StorageFailed("journal.db: disk I/O error")
+        raise error
 
     monkeypatch.setattr(laptop.storage, "due_in", lambda: 0.0)
     monkeypatch.setattr(laptop.storage, "settle", refuse)
@@ -115,4 +121,4 @@ async def test_what_cannot_be_settled_is_tried_less_and_less_often(
         tasks.cancel_scope.cancel()
     assert tries[1] - tries[0] >= 0.2
     assert tries[2] - tries[1] >= 0.4
-    assert "disk I/O error" in caplog.text
+    assert str(error) in caplog.text
