@@ -6,7 +6,7 @@ in arrival order in the database and in key order in `blocks.py`, whose blocks a
 same transaction. It knows paths as text and lines by offset; it never opens a file of home.
 
 One connection, one thread. Every call may raise `StorageFailed`, and `IndexDamaged` when what it
-finds is no index: the caller then deletes the file and builds another.
+finds is no index: the file is deleted at once, and `renew` or the next start builds another.
 """
 
 from __future__ import annotations
@@ -154,14 +154,23 @@ def _check_version(connection: sqlite3.Connection) -> None:
         raise IndexDamaged(f"index.db has version {version}, not {SCHEMA_VERSION}")
 
 
+def discard(path: Path) -> None:
+    """Delete an index, open or not: it costs a scan."""
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+        path.with_name(name).unlink(missing_ok=True)
+
+
 class Index:
     """The members of the set, on disk and in order."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, random: Callable[[int], bytes]) -> None:
         self.carries: Callable[[str], bool] = EVERYTHING.carries
         """Whether members of a path may be taken in; others are passed over."""
+        self.damaged = False
+        """Whether what was found is no index: only `renew` is of use then."""
         self._db = connection
         self._path = path
+        self._random = random
         self._depth = 0
         self._waiting: list[Member] = []
         self._sums: dict[str, tuple[int, int]] | None = None
@@ -181,7 +190,7 @@ class Index:
                 if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                     _create(connection, random(EPOCH_SIZE))
                 _check_version(connection)
-                return cls(connection, path)
+                return cls(connection, path, random)
             except BaseException as error:
                 connection.close()
                 # Values of other types than were written.
@@ -192,6 +201,26 @@ class Index:
     def close(self) -> None:
         """Release the database; idempotent."""
         self._db.close()
+
+    def renew(self) -> None:
+        """Begin again with nothing, in another epoch."""
+        self._db.close()
+        discard(self._path)
+        with _errors_converted(self._path):
+            self._db = _connect(self._path)
+            _create(self._db, self._random(EPOCH_SIZE))
+        self.damaged = False
+        self._load()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            with _errors_converted(self._path):
+                yield
+        except IndexDamaged:
+            self.damaged = True
+            discard(self._path)
+            raise
 
     def check(self) -> None:
         """Raise `IndexDamaged` unless the database is sound and its parts agree; reads all of it."""
@@ -406,13 +435,13 @@ class Index:
             return
         self._depth = 1
         try:
-            with _errors_converted(self._path):
+            with self._errors():
                 self._db.execute("BEGIN IMMEDIATE")
             yield
             self._take_in()
             self._blocks.flush()
             self._run("UPDATE meta SET value = ? WHERE name = 'arrival' AND value != ?1", [(self._arrival,)])
-            with _errors_converted(self._path):
+            with self._errors():
                 self._db.execute("COMMIT")
         except BaseException:
             self._undo()
@@ -429,10 +458,11 @@ class Index:
 
     def read_leaf(self, number: int) -> bytes:
         """The packed members of a block; raises `IndexDamaged` if they are gone."""
-        rows = self._rows("SELECT members FROM leaves WHERE number = ?", (number,))
-        if not rows:
-            raise IndexDamaged(f"index.db: block {number} has no members")
-        return bytes(rows[0][0])
+        with self._errors():
+            rows = self._rows("SELECT members FROM leaves WHERE number = ?", (number,))
+            if not rows:
+                raise IndexDamaged(f"index.db: block {number} has no members")
+            return bytes(rows[0][0])
 
     def write_block(self, summary: Summary, leaf: bytes) -> None:
         """Keep a block."""
@@ -498,11 +528,11 @@ class Index:
             yield from self._rows(f"{query} IN ({', '.join('?' * size)})", batch)
 
     def _rows(self, query: str, values: Sequence[Any] = ()) -> list[Row]:
-        with _errors_converted(self._path):
+        with self._errors():
             return self._db.execute(query, values).fetchall()
 
     def _run(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
-        with _errors_converted(self._path):
+        with self._errors():
             self._db.executemany(statement, rows)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from fleetsync.errors import FileChanged
+from fleetsync.errors import FileChanged, IndexDamaged
 from fleetsync.ports import Key
 from fleetsync.records.names import DeviceId
 from fleetsync.replica.index import IN_JOURNAL, Entry, Index
@@ -39,6 +39,23 @@ class Members:
     def doubt(self) -> None:
         """Something was given up half-way: the index may have missed what is in the journal."""
         self._aligned = False
+
+    def begin(self) -> None:
+        """Align at the start. An index may turn out to be damaged only when it is used."""
+        try:
+            self.align()
+        except IndexDamaged:
+            self.renew_index()
+            self.align()
+
+    def renew_index(self) -> bool:
+        """A damaged index begins anew, True then: only a scan of all files makes it whole."""
+        if not self._index.damaged:
+            return False
+        self._index.renew()
+        self._aligned = False
+        self._logs.reload()
+        return True
 
     def align(self) -> None:
         """The index holds of the journal's members exactly those that are there: a crash, or a transaction

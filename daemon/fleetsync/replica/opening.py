@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fleetsync.errors import IndexDamaged
 from fleetsync.replica.edits import REBUILT
-from fleetsync.replica.index import Index
+from fleetsync.replica.index import Index, discard
 from fleetsync.replica.journal import Journal
 from fleetsync.replica.surroundings import Surroundings
 
@@ -17,8 +17,7 @@ def open_index(path: Path, around: Surroundings) -> Index:
     try:
         return Index.open(path, around.random)
     except IndexDamaged:
-        for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
-            path.with_name(name).unlink(missing_ok=True)
+        discard(path)
         return Index.open(path, around.random)
 
 

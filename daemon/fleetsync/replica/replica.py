@@ -61,7 +61,7 @@ class Replica:
         self._make_home()
         with suppress(HomeMissing), parts.home.open() as root:
             parts.carried.find_approvals(root)
-        parts.members.align()
+        parts.members.begin()
         self._recover()
 
     def hear(self, *, wrote: Callable[[str], None], keeps_others: Callable[[], None]) -> None:
@@ -145,11 +145,12 @@ class Replica:
     def scan(self, paths: Sequence[str] | None) -> bool:
         """See `Storage.scan`."""
         before = self._parts.members.state()
+        renewed = self._parts.members.renew_index()
         with self._at_home() as root:
             if root is None:
                 return False
             self._missing, self._scanned = False, True
-            self._sweep.read(root, paths)
+            self._sweep.read(root, None if renewed else paths)
         return before != self._parts.members.state()
 
     def apply(self, groups: Sequence[Group], origin: DeviceId) -> list[Verdict]:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fleetsync import files
-from fleetsync.errors import JournalDamaged, NotFound, StorageFailed
+from fleetsync.errors import IndexDamaged, JournalDamaged, NotFound, StorageFailed
 from fleetsync.files import Folder
 from fleetsync.ports import END, START, Group, HomeState, Outcome
 from fleetsync.replica.counting import Counting
@@ -33,6 +33,7 @@ from tests.faults.scenarios import (
     REMOTE,
     SKEW,
     YAML,
+    line,
     make_home,
     version_of,
 )
@@ -453,6 +454,34 @@ def test_the_index_is_a_cache(site: Site, damage: str) -> None:
     assert site.members() == before
     assert site.give(LOG, *REMOTE) == [Outcome.KNOWN] * len(REMOTE)
     assert site.stats() == stats
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_a_page_of_the_index_that_goes_bad_costs_one_scan(site: Site, running: bool) -> None:
+    """Wherever it is, and found before a start or after: at the latest the next look mends it."""
+    with site.path(LOG).open("ab") as log:
+        log.writelines(line(n, "a") + b"\n" for n in range(100, 1500))
+    site.give(LOG, *REMOTE)
+    before, stats, index = site.members(), site.stats(), site.folder / "state/index.db"
+    site.replica.close()
+    good, found = index.read_bytes(), 0
+    for page in range(1, len(good) // 4096, 4):
+        bad = good[: page * 4096] + b"\xa5" * 4096 + good[(page + 1) * 4096 :]
+        index.write_bytes(good if running else bad)
+        site.replica = site._open()
+        if running:
+            index.write_bytes(bad)
+            site.replica._parts.index._db.execute("PRAGMA shrink_memory")
+        try:
+            members = site.members()
+        except IndexDamaged:
+            found += 1
+            site.replica.scan([LOG])
+            members = site.members()
+        assert members == before
+        assert site.stats() == stats
+        site.replica.close()
+    assert found > 1
 
 
 def test_a_damaged_journal_stops_the_daemon(site: Site) -> None:
