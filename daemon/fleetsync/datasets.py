@@ -185,12 +185,16 @@ def _manifest_row(name: str, pattern: str, *, dated: bool) -> Dataset:
     return Dataset(name, pattern, Kind.REGISTER, updated_at=updated_at, counters=True)
 
 
-def _channel_digest(value: bytes) -> bytes:
-    """mur re-spells the whole file; one that cannot be read counts as its bytes."""
-    try:
-        return channel_manifests.content_digest(value)
-    except MalformedRecord:
-        return register.digest_of(value)
+def _digest_by(of_content: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    """mur re-spells the whole file: its content counts; one that cannot be read counts as its bytes."""
+
+    def digest(value: bytes) -> bytes:
+        try:
+            return of_content(value)
+        except MalformedRecord:
+            return register.digest_of(value)
+
+    return digest
 
 
 def _profile_file(file: bytes | None, value: bytes) -> bytes:
@@ -201,27 +205,11 @@ def _profile_file(file: bytes | None, value: bytes) -> bytes:
     return profiles.splice(file, value)
 
 
-def _profile_digest(value: bytes) -> bytes:
-    """mur re-spells the whole file; one that cannot be read counts as its bytes."""
-    try:
-        return profiles.digest(value)
-    except MalformedRecord:
-        return register.digest_of(value)
-
-
 def _models_with(file: bytes, name: str, value: bytes | None) -> bytes:
     """An entry that mur could not read would cost it the whole file (SEMANTICS §4.3)."""
     if value is not None and not model_entries.readable_by_mur(value):
         raise MalformedRecord(f"the entry {name[:40]!r} may be one that mur here could not read")
     return models.splice(file, name, value)
-
-
-def _model_digest(value: bytes) -> bytes:
-    """mur re-spells the whole file; one that cannot be read counts as its bytes."""
-    try:
-        return model_entries.digest(value)
-    except MalformedRecord:
-        return register.digest_of(value)
 
 
 def _model_problem(value: bytes, resolves: Callable[[str], bool]) -> SecretProblem | None:
@@ -279,7 +267,7 @@ DATASETS: tuple[Dataset, ...] = (
         Kind.REGISTER,
         updated_at=manifests.updated_at,
         rewritten=True,
-        digest=_channel_digest,
+        digest=_digest_by(channel_manifests.content_digest),
         merged=_with_all_participants,
         newer=channel_manifests.newer_version,
     ),
@@ -291,7 +279,7 @@ DATASETS: tuple[Dataset, ...] = (
         value_of=profiles.travelling,
         file_of=_profile_file,
         rewritten=True,
-        digest=_profile_digest,
+        digest=_digest_by(profiles.digest),
     ),
     Dataset("agent-prompt", "agents/<agent>/sys_prompt.md", Kind.REGISTER),
     Dataset(
@@ -300,7 +288,7 @@ DATASETS: tuple[Dataset, ...] = (
         Kind.REGISTER,
         rewritten=True,
         parts=Parts(models.entries, models.left_out, _models_with, model_entries.check_entry),
-        digest=_model_digest,
+        digest=_digest_by(model_entries.digest),
         problem=_model_problem,
     ),
     Dataset(
@@ -450,6 +438,17 @@ def rewritten(path: str, data: bytes | None, value: bytes | None) -> bytes:
 def sibling(path: str, name: str) -> ReplicaPath:
     """The path of a file beside this one."""
     return ReplicaPath(path.rpartition("/")[0] + "/" + name)
+
+
+def logs_beside(manifest: str) -> list[tuple[ReplicaPath, Dataset]]:
+    """The logs whose lines need this manifest, with their rows."""
+    name = manifest.rpartition("/")[2]
+    beside = [
+        (sibling(manifest, row.pattern.rpartition("/")[2]), row)
+        for row in DATASETS
+        if row.kind is Kind.LOG and name in row.manifest
+    ]
+    return [(path, row) for path, row in beside if find(path) is row]
 
 
 def _clamped(micros: int) -> int:

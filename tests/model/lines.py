@@ -25,7 +25,8 @@ from fleetsync.records.names import DeviceId
 from fleetsync.replica import jsonl
 from fleetsync.replica.counting import STATS, Counting
 from fleetsync.replica.guard import Guard
-from fleetsync.replica.lines import Lines, see
+from fleetsync.replica.layout import see
+from fleetsync.replica.lines import Lines
 from fleetsync.replica.logs import Logs
 from fleetsync.replica.postponed import Postponed
 from tests.model.machine import (

@@ -12,8 +12,7 @@ from contextlib import suppress
 from fleetsync import datasets
 from fleetsync.errors import FileChanged, LockBusy, MalformedRecord, StorageFailed
 from fleetsync.files import Folder
-from fleetsync.replica.layout import respell
-from fleetsync.replica.lines import directory_exists, see
+from fleetsync.replica.layout import directory_exists, respell, see
 from fleetsync.replica.parts import Parts
 from fleetsync.replica.versions import Member
 from fleetsync.selection import Selection

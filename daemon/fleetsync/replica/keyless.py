@@ -11,7 +11,7 @@ from contextlib import suppress
 from fleetsync.errors import FleetsyncError, MalformedRecord
 from fleetsync.files import Folder
 from fleetsync.records import profiles
-from fleetsync.replica.layout import Look, agents_in, look_of
+from fleetsync.replica.layout import Look, agents_in, look_in
 from fleetsync.replica.reading import LIMIT
 
 _PROFILE, _PUBLIC = "profile.yaml", "identity.pub"
@@ -29,7 +29,7 @@ class Keyless:
         found: dict[str, tuple[_Looks, tuple[str, ...]]] = {}
         for agent in agents_in(root):
             with suppress(FileNotFoundError, FleetsyncError), root.enter(f"agents/{agent}") as folder:
-                looks = _look(folder, _PROFILE), _look(folder, _PUBLIC)
+                looks = look_in(folder, _PROFILE), look_in(folder, _PUBLIC)
                 known = self._known.get(agent)
                 found[agent] = known if known and known[0] == looks else (looks, _lacking(folder, looks))
         self._known = found
@@ -46,8 +46,3 @@ def _lacking(folder: Folder, looks: _Looks) -> tuple[str, ...]:
         return profiles.lacking(folder.read(_PROFILE, LIMIT))
     except MalformedRecord:
         return ()  # it is told as what it is: a file that does not sync
-
-
-def _look(folder: Folder, name: str) -> Look | None:
-    status = folder.status(name)
-    return None if status is None else look_of(status)

@@ -39,6 +39,31 @@ def look_of(status: os.stat_result) -> Look:
     return Look(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
+def look_in(folder: Folder, name: str) -> Look | None:
+    """The look of a name in a directory; None if nothing is there."""
+    status = folder.status(name)
+    return None if status is None else look_of(status)
+
+
+def see(root: Folder, path: str) -> Look | None:
+    """The look of a file under home; None if it is not there or may not be looked at."""
+    try:
+        folder, name = root.parent_of(path)
+    except (FileNotFoundError, FleetsyncError):
+        return None
+    with folder:
+        return look_in(folder, name)
+
+
+def directory_exists(root: Folder, directory: str) -> bool:
+    """Whether a directory under home is there."""
+    try:
+        root.enter(directory).close()
+    except (FileNotFoundError, FleetsyncError):
+        return False
+    return True
+
+
 @dataclass(frozen=True)
 class Seen:
     """A dataset file that exists."""

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from itertools import chain
 
 from fleetsync import datasets
-from fleetsync.datasets import Dataset, Kind
-from fleetsync.errors import FileChanged, FleetsyncError, LockBusy, MalformedRecord, StorageFailed
+from fleetsync.datasets import Dataset
+from fleetsync.errors import FileChanged, LockBusy, MalformedRecord, StorageFailed
 from fleetsync.files import Folder
 from fleetsync.merge import register
 from fleetsync.merge.register import Floor, Version
@@ -25,7 +25,7 @@ from fleetsync.replica.guard import Guard
 from fleetsync.replica.index import IN_JOURNAL, Entry, Index
 from fleetsync.replica.journal import Journal, ParkedLine
 from fleetsync.replica.kinds import Kinds
-from fleetsync.replica.layout import Look, look_of
+from fleetsync.replica.layout import see
 from fleetsync.replica.logs import Logs, NewLine
 from fleetsync.replica.postponed import Postponed
 from fleetsync.replica.shelf import Shelf
@@ -201,13 +201,15 @@ class Lines:
         """Whether a line that this deletion does not cover stands in the log beside it."""
         return any(
             not register.is_below(gone.floor, entry.key.ts, entry.key.id)
-            for path, _ in logs_beside(manifest)
+            for path, _ in datasets.logs_beside(manifest)
             for entry in self._index.of_path(path)
         )
 
     def keys(self, manifest: str) -> list[Key]:
         """The keys of all lines in the logs beside a manifest."""
-        return [entry.key for path, _ in logs_beside(manifest) for entry in self._index.of_path(path)]
+        return [
+            entry.key for path, _ in datasets.logs_beside(manifest) for entry in self._index.of_path(path)
+        ]
 
     # --- leaving the park -------------------------------------------------------------------------
 
@@ -229,7 +231,7 @@ class Lines:
 
     def unpark_beside(self, root: Folder, manifest: str) -> None:
         """A manifest came, changed or went: so may the fate of the lines beside it."""
-        for path, row in logs_beside(manifest):
+        for path, row in datasets.logs_beside(manifest):
             with self._apart(path):
                 self.unpark(root, path, row)
 
@@ -332,41 +334,10 @@ def _as_carried(row: Dataset, body: bytes) -> bytes:
         return body
 
 
-def logs_beside(manifest: str) -> list[tuple[str, Dataset]]:
-    """The logs whose lines need this manifest, with their rows."""
-    name = manifest.rpartition("/")[2]
-    beside = [
-        (datasets.sibling(manifest, row.pattern.rpartition("/")[2]), row)
-        for row in datasets.DATASETS
-        if row.kind is Kind.LOG and name in row.manifest
-    ]
-    return [(path, row) for path, row in beside if datasets.find(path) is row]
-
-
 def parked_entry(line: ParkedLine) -> Entry:
     """The index entry of a member whose body is in the journal."""
     origin = DeviceId(line.origin) if line.origin else None
     return Entry(Key(line.ts, line.id), line.path, IN_JOURNAL, len(line.body), origin, 0)
-
-
-def see(root: Folder, path: str) -> Look | None:
-    """The look of a file under home; None if it is not there or may not be looked at."""
-    try:
-        folder, name = root.parent_of(path)
-    except (FileNotFoundError, FleetsyncError):
-        return None
-    with folder:
-        status = folder.status(name)
-    return None if status is None else look_of(status)
-
-
-def directory_exists(root: Folder, directory: str) -> bool:
-    """Whether a directory under home is there."""
-    try:
-        root.enter(directory).close()
-    except (FileNotFoundError, FleetsyncError):
-        return False
-    return True
 
 
 def has_manifest(root: Folder, path: str, row: Dataset) -> bool:

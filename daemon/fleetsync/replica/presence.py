@@ -13,7 +13,7 @@ from fleetsync import datasets
 from fleetsync.datasets import Contents
 from fleetsync.errors import FleetsyncError
 from fleetsync.files import Folder
-from fleetsync.replica.lines import directory_exists, see
+from fleetsync.replica.layout import directory_exists, see
 
 
 class Presence(Enum):

@@ -16,7 +16,7 @@ from fleetsync.files import Folder
 from fleetsync.records import keyrings
 from fleetsync.records.keyrings import MAX_FILE, PublicFiles
 from fleetsync.records.names import legal_name
-from fleetsync.replica.layout import Look, agents_in, look_of
+from fleetsync.replica.layout import Look, agents_in, look_in
 from fleetsync.replica.reading import LIMIT
 from fleetsync.replica.versions import NOTHING, Change, Versions
 
@@ -66,7 +66,7 @@ def public_files(root: Folder, known: Known) -> dict[str, PublicFiles]:
     """The public files of all agents here; `known` spares reading what has not changed, and is renewed."""
     for agent in agents_in(root):
         with suppress(FileNotFoundError, FleetsyncError), root.enter(f"{_AGENTS}/{agent}") as folder:
-            looks = tuple(_look(folder, name) for name in _FILES)
+            looks = tuple(look_in(folder, name) for name in _FILES)
             if agent not in known or known[agent][0] != looks:
                 found = keyrings.public_files(*(_content(folder, name) for name in _FILES))
                 known[agent] = looks, found
@@ -95,11 +95,6 @@ def _longer(before: PublicFiles | None, now: PublicFiles) -> PublicFiles:
         if before is not None and shorter and before.rotations != now.rotations and now.rotations
         else now
     )
-
-
-def _look(folder: Folder, name: str) -> Look | None:
-    status = folder.status(name)
-    return None if status is None else look_of(status)
 
 
 def _content(folder: Folder, name: str) -> bytes | None:

@@ -16,8 +16,7 @@ from fleetsync.files import Folder, Identity
 from fleetsync.replica import approvals
 from fleetsync.replica.bringing import Bringing
 from fleetsync.replica.counting import STATS
-from fleetsync.replica.layout import Look, Seen, is_spelled_so
-from fleetsync.replica.lines import directory_exists, see
+from fleetsync.replica.layout import Look, Seen, directory_exists, is_spelled_so, see
 from fleetsync.replica.parts import Parts
 from fleetsync.replica.publishing import is_public_file
 from fleetsync.replica.restoring import Restoring

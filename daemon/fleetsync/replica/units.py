@@ -25,8 +25,8 @@ from fleetsync.replica.guard import Cause, Guard, Held
 from fleetsync.replica.history import History, Why
 from fleetsync.replica.index import IN_JOURNAL, Index
 from fleetsync.replica.journal import Journal, ParkedLine, Trashing
-from fleetsync.replica.layout import WATCHED_ROOTS
-from fleetsync.replica.lines import TRASHED, Lines, directory_exists, logs_beside, see
+from fleetsync.replica.layout import WATCHED_ROOTS, directory_exists, see
+from fleetsync.replica.lines import TRASHED, Lines
 from fleetsync.replica.logs import Logs
 from fleetsync.replica.presence import Presence, presence, presences
 from fleetsync.replica.registers import Registers
@@ -173,7 +173,7 @@ class Units:
 
     def _drop_lines(self, manifest: str) -> None:
         """The files are gone, and with them what only they held; peers give it back, into trash."""
-        for path, _ in logs_beside(manifest):
+        for path, _ in datasets.logs_beside(manifest):
             self._logs.gone(path)
 
     def _roots_changed(self, root: Folder) -> set[str]:
@@ -193,7 +193,7 @@ class Units:
         if self.guard.stops:
             return
         present = self._registers.sightings.present()
-        gone = [path for path in present if self._registers.is_gone(path)]
+        gone = dict.fromkeys(path for path in present if self._registers.is_gone(path))
         units = {_unit(path) for path in gone}
         kept = {_unit(path) for path in present if path not in gone}
         leaving = units - kept
@@ -252,7 +252,7 @@ class Units:
             value = self._trash.read(root, trashing, path.rpartition("/")[2])
             if value:
                 self._history.keep(path, value, Why.DELETED, None, None)
-            for log, _ in logs_beside(path):
+            for log, _ in datasets.logs_beside(path):
                 self._take_lines(root, trashing, log)
             if see(root, path) is None:
                 self._registers.note_gone(path)
