@@ -98,9 +98,13 @@ def test_mur_reads_what_it_writes() -> None:
         "secret: keychain:mur",
         "secret: vault:mur/key",
         "secret: [env:A]",
+        "secret: sk:a/b",
+        "secret: env",
+        "secret: ''",
         "capabilities: chat",
         "capabilities: [[chat]]",
         "tier: cheap",
+        "tier: [local]",
         "cost_per_1k_tokens: free",
         "cost_per_1k_tokens: '1'",
         "context_window: -1",
@@ -108,19 +112,55 @@ def test_mur_reads_what_it_writes() -> None:
         "context_window: 18446744073709551616",
         "priced_at: yesterday",
         "priced_at: 2026-05-30",
+        "priced_at: []",
         "billing: flat",
+        "billing: Local",
+        "billing: [local]",
         "catalog_verified: yes",
     ],
 )
 def test_what_mur_might_not_read_is_parked(field: str) -> None:
     """One wrong field and mur drops the whole file: such an entry is a member, and is not written."""
-    name = field.partition(":")[0]
-    kept = b"".join(
-        line for line in ENTRY.splitlines(keepends=True) if not line.startswith(name.encode() + b":")
-    )
-    value = kept.replace(b"- chat\n- tools\n", b"") + field.encode()
+    value = _without(field.partition(":")[0]) + field.encode()
     model_entries.check_entry("a", value)
     assert not model_entries.readable_by_mur(value)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "provider: 4",
+        "secret: env:A",
+        "secret: file:~/x:y",
+        "secret: keychain:mur/a/b",
+        "secret: 'keychain:/'",
+        "capabilities: []",
+        "capabilities: [4, ~]",
+        "tier: LOCAL",
+        "tier: frontier",
+        "cost_per_1k_tokens: -1.5",
+        "context_window: 0",
+        "context_window: 18446744073709551615",
+        "billing: local",
+        "billing: subscription",
+        "catalog_verified: false",
+        "params: [4]",
+        "house_note: {}",
+    ],
+)
+def test_what_mur_certainly_reads_is_written(field: str) -> None:
+    """Up to the bounds of each field; words of a tier in any case; what it does not know may be anything."""
+    assert model_entries.readable_by_mur(_without(field.partition(":")[0]) + field.encode())
+
+
+def _without(name: str) -> bytes:
+    """The entry less this field, which mur reads."""
+    kept = [line for line in ENTRY.splitlines(keepends=True) if not line.startswith(name.encode() + b":")]
+    value = b"".join(kept)
+    value = value.replace(b"- chat\n- tools\n", b"") if name == "capabilities" else value
+    value = value.replace(b"  temperature: 0.2\n", b"") if name == "params" else value
+    assert model_entries.readable_by_mur(value)
+    return value
 
 
 def problem(secret: str, *here: str) -> SecretProblem | None:
