@@ -21,7 +21,7 @@ from fleetsync.records.actors import Actor
 from fleetsync.records.channels import STATES
 from fleetsync.records.strictjson import Json, Number, Object, print_string
 from fleetsync.records.timestamps import Timestamp
-from fleetsync.records.yamlscalars import print_scalar
+from fleetsync.records.yamlscalars import BREAKS, print_scalar, stacked
 from fleetsync.records.yamltree import Mapping, Node, Scalar
 
 VERSION = 2
@@ -92,23 +92,15 @@ class Channel(msgspec.Struct, frozen=True):
             f"  statement: {print_scalar(self.goal.statement, 4)}",
             _criteria(self.goal.acceptance_criteria),
             f"state: {self.state}",
-            _lines(["owner:", *_yaml_of_actor(self.owner, 2)]),
+            stacked(["owner:", *_yaml_of_actor(self.owner, 2)]),
             _participants(self.participants),
             f"created_at: {print_scalar(self.created_at.canonical, 2)}",
             f"updated_at: {print_scalar(self.updated_at.canonical, 2)}",
         ]
-        return _lines(top) + "\n"
+        return stacked(top) + "\n"
 
 
 # --- writing ------------------------------------------------------------------------------------------
-
-
-def _lines(parts: Sequence[str]) -> str:
-    """Parts one below the other; a literal block may already end with a break."""
-    text = parts[0]
-    for part in parts[1:]:
-        text += part if text[-1] in yamlscalars.BREAKS else "\n" + part
-    return text
 
 
 def _json_of_participant(participant: Participant) -> str:
@@ -119,7 +111,7 @@ def _json_of_participant(participant: Participant) -> str:
 def _criteria(criteria: Sequence[str]) -> str:
     if not criteria:
         return "  acceptance_criteria: []"
-    return _lines(["  acceptance_criteria:", *(f"  - {print_scalar(text, 4)}" for text in criteria)])
+    return stacked(["  acceptance_criteria:", *(f"  - {print_scalar(text, 4)}" for text in criteria)])
 
 
 def _yaml_of_actor(actor: Actor, indent: int) -> list[str]:
@@ -130,11 +122,11 @@ def _yaml_of_actor(actor: Actor, indent: int) -> list[str]:
 def _participants(participants: Sequence[Participant]) -> str:
     if not participants:
         return "participants: []"
-    return _lines(["participants:", *map(_yaml_of_participant, participants)])
+    return stacked(["participants:", *map(_yaml_of_participant, participants)])
 
 
 def _yaml_of_participant(participant: Participant) -> str:
-    return _lines(
+    return stacked(
         [
             "- actor:",
             *_yaml_of_actor(participant.actor, 4),
@@ -371,9 +363,20 @@ def _spliced(text: str, root: Node, wanted: Node) -> str:
     block = f"participants:{yamltree.print_node(wanted, 0)}"
     for key, value in _top(root).members:
         if key.text == "participants":
-            return text[: key.span.start] + block + text[value.span.end :]
+            return _parted(text[: key.span.start], block, text[value.span.end :], text[value.span.end - 1])
     end = root.span.end
     return f"{text[:end]}\n{block}{text[end:]}"
+
+
+def _parted(before: str, block: str, after: str, last: str) -> str:
+    """The block in place of one that ended with the character `last`. What ends with a literal block has its
+    line break already; there must be one, and no more: an empty line may be part of such a block.
+    """
+    if block[-1] in BREAKS and last not in BREAKS:
+        after = after.removeprefix("\r").removeprefix("\n")
+    elif last in BREAKS and block[-1] not in BREAKS:
+        after = "\n" + after
+    return before + block + after
 
 
 def _intended(root: Node, nodes: list[Node]) -> Mapping:

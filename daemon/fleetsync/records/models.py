@@ -94,7 +94,7 @@ class _Registry(NamedTuple):
         if bisect_left(self.oddities, key.span.start) < bisect(self.oddities, node.span.end - 1):
             raise MalformedRecord("the YAML uses an anchor, an alias or a tag")
         wanted = yamltree.digest(check_node(node))
-        for written in (self._written(key, node), yamltree.print_node(node, -_STEP).strip() + "\n"):
+        for written in (self._written(key, node), ended(yamltree.print_node(node, -_STEP).lstrip())):
             value = written.replace("\r\n", "\n").encode()
             if _says(value, wanted):
                 check_entry(key.text, value)
@@ -245,7 +245,7 @@ class _Change:
             yield self._without(found)
             return
         printed = yamltree.print_node(self._node, -_STEP)
-        for value in (self._value.rstrip(), self._value, printed.strip()):
+        for value in (self._value.rstrip(), self._value, printed.lstrip()):
             lines = ended(value).replace("\n", self._break)
             if self._at is not None:
                 yield self._replaced(found[self._at], lines)

@@ -8,6 +8,7 @@ keys, and lines are never folded. Implements docs/formats.md, "YAML".
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from fleetsync.records.strictjson import Number
 
@@ -103,6 +104,14 @@ def print_scalar(text: str, indent: int) -> str:
     if unquotable or _BREAK_THEN_SPACE.search(text):
         return double_quoted(text)
     return _single_quoted(text, indent) if _must_be_quoted(text) else text
+
+
+def stacked(parts: Iterable[str]) -> str:
+    """Printed parts one below the other; a literal block may already end with a break."""
+    text = ""
+    for part in parts:
+        text += part if not text or text[-1] in BREAKS else "\n" + part
+    return text
 
 
 def _must_be_quoted(text: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 import yaml
 
 from fleetsync.errors import MalformedRecord
-from fleetsync.records.yamlscalars import meaning, print_scalar
+from fleetsync.records.yamlscalars import meaning, print_scalar, stacked
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
@@ -128,10 +128,10 @@ def print_node(node: Node, indent: int) -> str:
     if isinstance(node, Scalar):
         return " " + (node.text if node.plain else print_scalar(node.text, indent + 2))
     if isinstance(node, Sequence):
-        items = "".join("\n" + " " * indent + "-" + _as_item(item, indent) for item in node.items)
-        return items or " []"
-    lines = (_print_member(*member, indent + 2) for member in node.members)
-    return "".join("\n" + " " * (indent + 2) + line for line in lines) or " {}"
+        items = (" " * indent + "-" + _as_item(item, indent) for item in node.items)
+        return "\n" + stacked(items) if node.items else " []"
+    lines = (" " * (indent + 2) + _print_member(*member, indent + 2) for member in node.members)
+    return "\n" + stacked(lines) if node.members else " {}"
 
 
 def _as_item(node: Node, indent: int) -> str:

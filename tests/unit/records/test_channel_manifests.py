@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fleetsync.errors import MalformedRecord
 from fleetsync.merge import participants
-from fleetsync.records import channel_manifests
+from fleetsync.records import channel_manifests, yamltree
 from fleetsync.records.actors import Agent, Human, System
 from fleetsync.records.channel_manifests import Entry, Goal, entries, with_entries
 
@@ -105,6 +105,22 @@ def test_a_list_that_would_change_its_neighbour_is_not_put_in() -> None:
     winner = (HEAD + TAIL + "purpose: |+\n  x\n").replace("purpose: fleet-run\n", "").encode()
     with pytest.raises(MalformedRecord, match="changing more"):
         _merged(winner, _manifest(QA))
+
+
+NOTED = QA.replace("id: qa", "id: noted") + "  note: |\n    two\n    lines\n"
+KEPT = QA.replace("id: qa", "id: kept") + "  note: |+\n    two\n    lines\n\n  more: |+\n    x\n\n"
+
+
+@pytest.mark.parametrize("winner", [[QA], [NOTED], [QA, KEPT], [KEPT, NOTED], []])
+@pytest.mark.parametrize("other", [[QA], [NOTED], [KEPT], [KEPT, QA, NOTED]])
+@pytest.mark.parametrize("tail", [TAIL, TAIL.replace("# below\n", "")])
+def test_blocks_of_text_in_an_entry_come_through(winner: list[str], other: list[str], tail: str) -> None:
+    """Wherever the entry stands in the list: no line break too few behind it, and none too many."""
+    merged = _merged(_manifest(*winner, tail=tail), _manifest(*other))
+    both = [*_entries(_manifest(*winner, tail=tail)), *_entries(_manifest(*other))]
+    known = {yamltree.digest(entry.node) for entry in both}
+    assert {yamltree.digest(entry.node) for entry in _entries(merged)} == known
+    assert b"purpose: fleet-run" in merged
 
 
 def test_a_newer_manifest_is_not_merged() -> None:

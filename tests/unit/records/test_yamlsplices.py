@@ -65,6 +65,31 @@ def test_text_moves_by_whole_lines() -> None:
     assert yamlsplices.moved("a", 1) == " a"
 
 
+def test_lines_begin_behind_a_break_and_end_with_one() -> None:
+    """The first begins with the text, the last ends with it."""
+    text = "\nab\n\nc"
+    assert [yamlsplices.line_start(text, at) for at in range(6)] == [0, 1, 1, 1, 4, 5]
+    assert [yamlsplices.line_end(text, at) for at in range(7)] == [1, 4, 4, 4, 5, 6, 6]
+
+
+@pytest.mark.parametrize(
+    ("text", "line_break"),
+    [("", "\n"), ("a", "\n"), ("a\nb\r\n", "\n"), ("a\r\nb\n", "\r\n"), ("\r\n", "\r\n"), ("\na\r", "\n")],
+)
+def test_lines_end_as_the_first_one_does(text: str, line_break: str) -> None:
+    """A text without a break gets the plain one."""
+    assert yamlsplices.line_break(text) == line_break
+
+
+def test_brackets_and_braces_are_flow() -> None:
+    """A block, a scalar and nothing are not."""
+    text = "[{a: [1], b: x}]"
+    root = yamltree.read(text.encode())
+    assert yamlsplices.is_flow(text, root)
+    for text in ("a:\n- 1\n", "x", "a:\n"):
+        assert not yamlsplices.is_flow(text, yamltree.read(text.encode()))
+
+
 @pytest.mark.parametrize(
     "text",
     [

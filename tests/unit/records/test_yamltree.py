@@ -110,11 +110,15 @@ def test_hostile_text_is_refused_in_no_time(data: bytes) -> None:
 
 
 def test_the_bounds_are_where_they_are_said_to_be() -> None:
-    """32 levels and 1 MiB are read; one more is not."""
+    """32 levels, 100,000 nodes and 1 MiB are read; one more is not."""
     deepest = b"[" * yamltree.MAX_DEPTH + b"]" * yamltree.MAX_DEPTH
     yamltree.read(deepest)
     with pytest.raises(MalformedRecord, match="deeply"):
         yamltree.read(b"[" + deepest + b"]")
+    most = b"[" + b"a," * (yamltree.MAX_NODES - 1) + b"]"  # the list is a node too
+    yamltree.read(most)
+    with pytest.raises(MalformedRecord, match="too many nodes"):
+        yamltree.read(most[:-1] + b"a]")
     longest = b"a: " + b"x" * (yamltree.MAX_BYTES - 3)
     yamltree.read(longest)
     with pytest.raises(MalformedRecord, match="1 MiB"):
@@ -155,6 +159,67 @@ def test_what_cannot_be_compared_has_no_digest(text: str) -> None:
     """Repeated keys and tags mean different things to different readers."""
     with pytest.raises(MalformedRecord):
         yamltree.digest(yamltree.read(text.encode(), []))
+
+
+@pytest.mark.parametrize(
+    ("text", "hexadecimal"),
+    [
+        ("a: 1\nb: [x, '1', {}]\n", "d1cfbbb83e3fc954eadc3ecca8031cd82df6571039c8cf52cce3f854076dcd07"),
+        ("~", "5aadfce808791f8faae5c3d03fe9f4886250882c2c02ab0889ead973620d7017"),
+        ("é: ''", "b029c6fa93d295ed722e9dd40108f492005a160da33512d19185f9c669d4821e"),
+    ],
+)
+def test_the_digest_never_changes(text: str, hexadecimal: str) -> None:
+    """Devices of different versions compare it: it is part of every stamp of a spliced register."""
+    assert digest(text).hex() == hexadecimal
+
+
+def test_an_alias_is_told_by_its_anchor() -> None:
+    """Read over, two aliases are as different as what they stand for may be."""
+    one, other = (yamltree.read(text, []) for text in (b"a: *x", b"a: *y"))
+    assert isinstance(one, Mapping)
+    assert isinstance(other, Mapping)
+    assert [node.text for _, node in (*one.members, *other.members) if isinstance(node, Scalar)] == ["x", "y"]
+
+
+LAID_OUT = """
+k:
+- a: 1
+  b c:
+  - - x
+    - 'y: z'
+  - []
+  '': {}
+- |-
+  l1
+  l2
+- - d: ~
+- - []
+m:
+  n: |
+    p
+  o: |+
+    q
+
+  '7': '7'
+e: []"""
+
+
+def test_a_node_is_laid_out_as_mur_lays_it_out() -> None:
+    """Collections begin on the line of their dash, plain scalars stay as they were written, and a block of
+    text has no empty line more than belongs to it.
+    """
+    text = """{k: [{a: 1, "b c": [[x, "y: z"], []], '': {}}, "l1\\nl2", [{d: ~}], [[]]],
+        m: {n: "p\\n", o: "q\\n\\n", "7": "7"}, e: []}"""
+    node = yamltree.read(text.encode())
+    assert yamltree.print_node(node, -2) == LAID_OUT
+    assert yamltree.print_node(node, 2) == LAID_OUT.replace("\n", "\n    ").replace("    \n", "\n")
+    for indent in (-2, 0, 3):
+        again = yamltree.read(
+            ("x:" + yamltree.print_node(node, indent) if indent >= 0 else LAID_OUT).encode()
+        )
+        assert isinstance(again, Mapping)
+        assert yamltree.digest(again.members[0][1] if indent >= 0 else again) == yamltree.digest(node)
 
 
 def test_the_digest_of_many_keys_takes_no_time() -> None:
