@@ -10,20 +10,17 @@ from __future__ import annotations
 
 import json
 import random
-import re
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec.structs import replace
 
 from bench.budgets import Figure
+from bench.questions import MATCHES, Question, Tables, Watched, compare, databases, say, seconds
 from fleetsync.records.experience_queries import ArtifactQuery, EventQuery, TimeRange
 from fleetsync.records.experience_times import stamp
 from fleetsync.records.experience_words import ArtifactState
@@ -31,16 +28,11 @@ from fleetsync.records.experiences import read
 from fleetsync.stores.experience_ledger import ExperienceLedger
 from fleetsync.stores.experience_log import ExperienceLog
 from fleetsync.stores.experience_sql import SqlExperienceStore
-from fleetsync.stores.opening import open_database
-from fleetsync.stores.sql import Database, Row
-from tests.fakes.postgres import running_server
 
 YEAR = 365 * 86_400 * 1_000_000_000  # ns
 BEGIN = 1_748_000_000_000_000_000
 STREAMS, TENANTS, PAGE = 5, 100, 100
-REPEATS = 40
-MATCHES = 10_000  # what the budget speaks of
-SERVER = ("listen_addresses=''", "fsync=off", "shared_buffers=128MB", "max_wal_size=4GB")
+TABLES = Tables("experience_", r"by_\w+|disputed|\w+?_pkey", aside=("experience_sources", "experience_marks"))
 KINDS = (
     ("OutcomeRecorded", 500),
     ("FactPromoted", 250),
@@ -63,40 +55,6 @@ TRACE = {
     "retry_reasons": [],
     "replayability": "BestEffort",
 }
-
-
-class Watched:
-    """A database that remembers its last question about events, to ask afterwards how it was answered."""
-
-    def __init__(self, database: Database) -> None:
-        self.for_update = database.for_update
-        self.write, self.migrating, self.close = database.write, database.migrating, database.close
-        self._database = database
-        self._last: tuple[str, Sequence[Any]] = "", ()
-        self._explain = "EXPLAIN " if database.for_update else "EXPLAIN QUERY PLAN "
-
-    def read(self, statement: str, parameters: Sequence[Any] = ()) -> list[Row]:
-        """The rows, as ever; what is asked about the index itself is not remembered."""
-        if "experience_sources" not in statement and "experience_marks" not in statement:
-            self._last = statement, list(parameters)
-        return self._database.read(statement, parameters)
-
-    def indexes(self) -> str:
-        """Which indexes it used."""
-        plan = " ".join(
-            str(row[-1]) for row in self._database.read(self._explain + self._last[0], self._last[1])
-        )
-        plan = re.sub(r"sqlite_autoindex_(experience_\w+?)_1", r"\1_pkey", plan)
-        found = re.findall(r"experience_(?:by_\w+|disputed|\w+?_pkey)", plan)
-        return ", ".join(dict.fromkeys(name.removeprefix("experience_") for name in found)) or "none"
-
-
-class Question(NamedTuple):
-    """One question: how many events it matches, and how it is asked."""
-
-    name: str
-    matches: int
-    ask: Callable[[SqlExperienceStore], object]
 
 
 # --- a year of events --------------------------------------------------------------------------------
@@ -245,16 +203,6 @@ def later(query: EventQuery, after: str) -> Callable[[SqlExperienceStore], objec
 # --- measuring ---------------------------------------------------------------------------------------
 
 
-def p95(store: SqlExperienceStore, question: Question) -> float:
-    """Milliseconds."""
-    times = []
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        question.ask(store)
-        times.append((time.perf_counter() - began) * 1000)
-    return statistics.quantiles(times, n=20)[18]
-
-
 def append_rates(ledger: ExperienceLedger, events: int, stream: str) -> tuple[float, float]:
     """Events a second, each durable by itself, and a thousand at a time."""
     fresh = [read(line_of(number, events)) for number in range(events, events + 5_500)]
@@ -264,26 +212,13 @@ def append_rates(ledger: ExperienceLedger, events: int, stream: str) -> tuple[fl
     return 500 / single, 5_000 / bulk
 
 
-@contextmanager
-def databases(directory: Path) -> Iterator[dict[str, Database]]:
-    """Both."""
-    with running_server(SERVER) as server, ExitStack() as stack:
-        opened = {
-            "SQLite": open_database("", directory / "experience.db"),
-            "PostgreSQL": open_database(server.url, directory),
-        }
-        for database in opened.values():
-            stack.callback(database.close)
-        yield opened
-
-
 def measure(events: int = 1_000_000) -> list[Figure]:
     """The slowest question that matches at most 10,000 events, for each index."""
     figures = []
-    with tempfile.TemporaryDirectory() as folder, databases(Path(folder)) as opened:
+    with tempfile.TemporaryDirectory() as folder, databases(Path(folder), "experience.db") as opened:
         home = Path(folder) / "home"
         say(f"{write_logs(home, events):,.0f} MB of logs")
-        watched = {name: Watched(database) for name, database in opened.items()}
+        watched = {name: Watched(database, TABLES) for name, database in opened.items()}
         stores = {name: SqlExperienceStore(database) for name, database in watched.items()}
         ledgers = {name: ExperienceLedger(ExperienceLog(home), store) for name, store in stores.items()}
         for name, ledger in ledgers.items():
@@ -291,7 +226,7 @@ def measure(events: int = 1_000_000) -> list[Figure]:
             took = seconds(ledger.catch_up)
             say(f"{name}: {events:,} events read in {took:.0f} s ({events / took:,.0f}/s)")
         opened["PostgreSQL"].read("VACUUM ANALYZE")  # as its own daemon does a minute later
-        slowest = compare(watched, stores, events)
+        slowest = compare(watched, stores, questions(stores["SQLite"], events))
         for name, ledger in ledgers.items():
             single, bulk = append_rates(ledger, events, name.lower())
             took, question = slowest[name]
@@ -300,35 +235,6 @@ def measure(events: int = 1_000_000) -> list[Figure]:
                 Figure(f"experience of {events:,} events, {name}: slowest question, p95", took, beside)
             )
     return figures
-
-
-def compare(
-    watched: dict[str, Watched], stores: dict[str, SqlExperienceStore], events: int
-) -> dict[str, tuple[float, str]]:
-    """Say a row per question; the slowest within the budget's matches, for each index."""
-    slowest = dict.fromkeys(stores, (0.0, ""))
-    say(f"{'p95 ms':38}{'matches':>9}" + "".join(f"{name:>11}  {'index':28}" for name in stores))
-    for question in questions(stores["SQLite"], events):
-        row = f"{question.name:38}{question.matches:9,}"
-        for name, store in stores.items():
-            took = p95(store, question)
-            row += f"{took:11.1f}  {watched[name].indexes():28}"
-            if question.matches <= MATCHES:
-                slowest[name] = max(slowest[name], (took, question.name))
-        say(row.rstrip())
-    return slowest
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """How long it takes."""
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
-def say(line: str) -> None:
-    """A line for whoever waits."""
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -9,21 +9,19 @@ database says it used. PostgreSQL runs without fsync, as in the tests.
 from __future__ import annotations
 
 import random
-import re
-import statistics
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec import structs
 
 from bench.budgets import Figure
+from bench.questions import MATCHES, Question, Tables, Watched, compare, databases, say
 from fleetsync.records.audits import (
     EventType,
     Run,
@@ -36,53 +34,15 @@ from fleetsync.records.audits import (
     encode_json,
 )
 from fleetsync.stores import run_counts
-from fleetsync.stores.opening import open_database
 from fleetsync.stores.run_sql import SqlRunStore
-from fleetsync.stores.sql import Database, Execute, Row, marks
-from tests.fakes.postgres import running_server
+from fleetsync.stores.sql import Database, Execute, marks
 
 YEAR = 365 * 86_400 * 1_000_000  # µs
 BEGIN = 1_748_000_000_000_000
 SKILLS, CALLERS, CHANNELS = 200, 100, 100
 STATUSES = (("ok", 950), ("error", 30), ("dry_run", 9), ("timeout", 9), ("budget_exceeded", 2))
 BATCH, ROWS = 20_000, 500
-REPEATS = 40
-MATCHES = 10_000  # what the budget speaks of
-SERVER = ("listen_addresses=''", "fsync=off", "shared_buffers=128MB", "max_wal_size=4GB")
-
-
-class Watched:
-    """A database that remembers its last SELECT, to ask afterwards how it was answered."""
-
-    def __init__(self, database: Database) -> None:
-        self.for_update = database.for_update
-        self.write, self.migrating, self.close = database.write, database.migrating, database.close
-        self._database = database
-        self._last: tuple[str, Sequence[Any]] = "", ()
-        self._explain = "EXPLAIN " if database.for_update else "EXPLAIN QUERY PLAN "
-
-    def read(self, statement: str, parameters: Sequence[Any] = ()) -> list[Row]:
-        """The rows, as ever."""
-        self._last = statement, list(parameters)
-        return self._database.read(statement, parameters)
-
-    def indexes(self) -> str:
-        """Which indexes the last SELECT used."""
-        plan = " ".join(
-            str(row[-1]) for row in self._database.read(self._explain + self._last[0], self._last[1])
-        )
-        plan = re.sub(r"sqlite_autoindex_(audit_\w+)_1", r"\1_pkey", plan)
-        found = re.findall(r"audit_\w+?_(?:by_\w+|at_top|pkey)", plan)
-        return ", ".join(dict.fromkeys(name.removeprefix("audit_") for name in found)) or "none"
-
-
-class Question(NamedTuple):
-    """One question: how many runs it matches, and how it is asked with that much skipped."""
-
-    name: str
-    matches: int
-    ask: Callable[[SqlRunStore], object]
-
+TABLES = Tables("audit_", r"\w+?_(?:by_\w+|at_top|pkey)")
 
 # --- a year of runs ----------------------------------------------------------------------------------
 
@@ -237,16 +197,6 @@ def filter_questions(store: SqlRunStore, name: str, wanted: RunFilter) -> Iterat
 # --- measuring ---------------------------------------------------------------------------------------
 
 
-def p95(store: SqlRunStore, question: Question) -> float:
-    """Milliseconds."""
-    times = []
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        question.ask(store)
-        times.append((time.perf_counter() - began) * 1000)
-    return statistics.quantiles(times, n=20)[18]
-
-
 def record(store: SqlRunStore, runs: int, extra: int) -> tuple[float, float]:
     """Runs a second, each started, logged three times and finished, and purged runs a second."""
     began = time.perf_counter()
@@ -270,30 +220,17 @@ def record(store: SqlRunStore, runs: int, extra: int) -> tuple[float, float]:
     return extra / recorded, purged / (time.perf_counter() - began)
 
 
-@contextmanager
-def databases(directory: Path) -> Iterator[dict[str, Database]]:
-    """Both."""
-    with running_server(SERVER) as server, ExitStack() as stack:
-        opened = {
-            "SQLite": open_database("", directory / "audit.db"),
-            "PostgreSQL": open_database(server.url, directory),
-        }
-        for database in opened.values():
-            stack.callback(database.close)
-        yield opened
-
-
 def measure(runs: int = 1_000_000) -> list[Figure]:
     """The slowest question that matches at most 10,000 runs, for each store."""
     figures = []
-    with tempfile.TemporaryDirectory() as folder, databases(Path(folder)) as opened:
-        watched = {name: Watched(database) for name, database in opened.items()}
+    with tempfile.TemporaryDirectory() as folder, databases(Path(folder), "audit.db") as opened:
+        watched = {name: Watched(database, TABLES) for name, database in opened.items()}
         stores = {name: SqlRunStore(database) for name, database in watched.items()}
         for name, store in stores.items():
             store.initialize()
             say(f"{name}: {runs:,} runs filled in {fill(opened[name], runs):.0f} s")
         opened["PostgreSQL"].read("VACUUM ANALYZE")  # as its own daemon does a minute later
-        slowest = compare(watched, stores, runs)
+        slowest = compare(watched, stores, questions(stores["SQLite"], runs))
         for name, store in stores.items():
             rate, purged = record(store, runs, min(5_000, runs))
             say(f"{name}: {rate:,.0f} runs/s recorded, {purged:,.0f}/s purged")
@@ -301,28 +238,6 @@ def measure(runs: int = 1_000_000) -> list[Figure]:
             beside = f"{question}; {rate:,.0f} runs a second recorded one by one"
             figures.append(Figure(f"audit of {runs:,} runs, {name}: slowest question, p95", took, beside))
     return figures
-
-
-def compare(
-    watched: dict[str, Watched], stores: dict[str, SqlRunStore], runs: int
-) -> dict[str, tuple[float, str]]:
-    """Say a row per question; the slowest within the budget's matches, for each store."""
-    slowest = dict.fromkeys(stores, (0.0, ""))
-    say(f"{'p95 ms':38}{'matches':>9}" + "".join(f"{name:>11}  {'index':28}" for name in stores))
-    for question in questions(stores["SQLite"], runs):
-        row = f"{question.name:38}{question.matches:9,}"
-        for name, store in stores.items():
-            took = p95(store, question)
-            row += f"{took:11.1f}  {watched[name].indexes():28}"
-            if question.matches <= MATCHES:
-                slowest[name] = max(slowest[name], (took, question.name))
-        say(row.rstrip())
-    return slowest
-
-
-def say(line: str) -> None:
-    """A line for whoever waits."""
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
