@@ -19,6 +19,7 @@ from tests.system.fleet import (
     COMMAND,
     MANIFEST,
     Fleet,
+    Laptop,
     all_counted,
     all_equal,
     all_hold,
@@ -47,18 +48,14 @@ def earlier(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     with tarfile.open(fileobj=io.BytesIO(got.stdout)) as archive:
         archive.extractall(source, filter="data")
     launcher = ["env", f"PYTHONPATH={source}/daemon", sys.executable]
-    where = subprocess.run(
-        [*launcher, "-c", "import fleetsync; print(fleetsync.__file__)"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    where = subprocess.run([*launcher, "-c", ASK], capture_output=True, text=True, check=True)
     assert where.stdout.startswith(str(source)), "today's program would be tested against itself"
     return [*launcher, "-m", "fleetsync"]
 
 
-def test_an_earlier_daemon_and_todays_converge(fleet: Fleet, earlier: list[str]) -> None:
-    """Paired by today's command: lines, counts, a manifest and a deletion cross in both directions."""
+@pytest.fixture
+def paired(fleet: Fleet, earlier: list[str]) -> tuple[Laptop, Laptop]:
+    """A daemon of the earlier commit and one of today, paired by today's command, with one skill."""
     old, new = fleet.laptop("old"), fleet.laptop("new")
     old.launcher = earlier
     old.start()
@@ -66,7 +63,13 @@ def test_an_earlier_daemon_and_todays_converge(fleet: Fleet, earlier: list[str])
     pair(new, old)
     new.skill()
     until(lambda: old.read(MANIFEST), "the skill has arrived")
-    connected((old, new))
+    return old, new
+
+
+def test_an_earlier_daemon_and_todays_converge(paired: tuple[Laptop, Laptop]) -> None:
+    """Lines, counts and a manifest cross in both directions."""
+    old, new = paired
+    connected(paired)
     theirs, mine = old.append(events("old", 40)), new.append(events("new", 40))
     all_hold((old, new), theirs + mine)
     all_counted(new, theirs)
@@ -76,15 +79,9 @@ def test_an_earlier_daemon_and_todays_converge(fleet: Fleet, earlier: list[str])
     all_equal(old, new)
 
 
-def test_todays_daemon_takes_over_the_state_of_an_earlier_one(fleet: Fleet, earlier: list[str]) -> None:
+def test_todays_daemon_takes_over_the_state_of_an_earlier_one(paired: tuple[Laptop, Laptop]) -> None:
     """An upgrade in place: nothing is counted again, the pairing stands, and the index is not lost."""
-    old, new = fleet.laptop("old"), fleet.laptop("new")
-    old.launcher = earlier
-    old.start()
-    new.start()
-    pair(new, old)
-    new.skill()
-    until(lambda: old.read(MANIFEST), "the skill has arrived")
+    old, new = paired
     first = new.append(events("new", 30))
     all_hold((old,), first)
     all_counted(old, first)

@@ -154,7 +154,8 @@ def systemd(person: Person, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     """The folder of a systemctl that says yes and a loginctl that says `linger`; a service is installed."""
     tools = tmp_path / "bin"
     tools.mkdir()
-    for name, script in {"systemctl": "exit 0", "loginctl": f"cat {tools}/linger"}.items():
+    scripts = {"systemctl": f'echo "$*" >> {tools}/asked', "loginctl": f"cat {tools}/linger"}
+    for name, script in scripts.items():
         (tools / name).write_text(f"#!/bin/sh\n{script}\n")
         (tools / name).chmod(0o755)
     (tools / "linger").write_text("no\n")
@@ -173,6 +174,13 @@ def test_a_service_that_ends_at_logout_is_found(person: Person, systemd: Path) -
     assert (found["linger"]["ok"], "enable-linger" in str(found["linger"]["next"])) == (False, True)
     (systemd / "linger").write_text("yes\n")
     assert findings(person)["linger"]["ok"]
+
+
+def test_the_service_manager_is_asked_once(person: Person, systemd: Path) -> None:
+    """Two checks look at what it says."""
+    findings(person)
+    asked = (systemd / "asked").read_text().splitlines()
+    assert len(asked) == len(set(asked)) == 2
 
 
 def test_a_service_whose_command_has_gone_is_found(person: Person, systemd: Path) -> None:

@@ -116,11 +116,8 @@ def _not_watched(scene: Scene) -> str | None:
 
 def service(scene: Scene) -> Finding:
     """An installed service is as this version writes it, starts a command that is there, and runs."""
-    from fleetsync.cli.service import service_manager
-
     try:
-        managed = service_manager(scene.session)
-        state = managed.state()
+        managed, state = scene.service
         stale = managed.stale() if state.installed else None
     except FleetsyncError as error:
         return fine(f"cannot be told: {error}")
@@ -135,11 +132,9 @@ def service(scene: Scene) -> Finding:
 
 def linger(scene: Scene) -> Finding:
     """An installed service goes on while its user is logged out."""
-    from fleetsync.cli.service import service_manager
-
     try:
-        managed = service_manager(scene.session)
-        advice = managed.advice() if managed.state().installed else None
+        managed, state = scene.service
+        advice = managed.advice() if state.installed else None
     except FleetsyncError as error:
         return fine(f"cannot be told: {error}")
     if advice is not None:

@@ -7,6 +7,7 @@ and then `next` says how. What cannot be known without the daemon is said so, no
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +16,7 @@ from fleetsync.errors import FleetsyncError
 
 if TYPE_CHECKING:
     from fleetsync.config import Settings
+    from fleetsync.service.manager import Manager, ServiceState
 
 SHOWN = 5  # findings of one kind that are listed before "and n more"
 
@@ -53,6 +55,14 @@ class Scene:
         except FleetsyncError as error:
             trouble["status"] = error
         return cls(session, session.home_path(), session.state_path(), settings, status, trouble)
+
+    @cached_property
+    def service(self) -> tuple[Manager, ServiceState]:
+        """The service manager, and what it says of the service. Raises `FleetsyncError`."""
+        from fleetsync.cli.service import service_manager
+
+        manager = service_manager(self.session)
+        return manager, manager.state()
 
 
 Finding = tuple[bool, str, str | None]
