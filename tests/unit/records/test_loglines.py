@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetsync.records import loglines
+from fleetsync.records import loglines, strictjson
 
 OBJECTS = st.sampled_from([b'{"a":1}', b'{"b":{"c":"}{"}}', '{"é":"€"}'.encode()])
 SCRAPS = st.sampled_from([b"", b"x", b'{"torn":"', b"\x00\x00", b"\xff", b",", b"{", b" ", "€".encode()])
@@ -51,6 +51,41 @@ def test_pieces_are_where_they_say(parts: list[tuple[bytes, bytes]], last: bytes
 def test_whole_objects_are_found(line: bytes, whole: list[bytes]) -> None:
     """Glued, torn, after a BOM, padded with NULs, beside bytes that are no text."""
     assert [p.body for p in loglines.pieces(line) if p.whole] == whole
+
+
+def test_only_the_white_space_of_json_is_dropped() -> None:
+    """Around a line and around each of its pieces; a form feed is scrap."""
+    assert loglines.trim(b' \t{"a":1}\r ') == (2, b'{"a":1}')
+    assert loglines.trim(b"\x0c\x0b") == (0, b"\x0c\x0b")
+    assert loglines.trim(b" \r") == (2, b"")
+    assert loglines.pieces(b' x  {"a":1}\t y \x0c') == [
+        loglines.Piece(1, b"x", False),
+        loglines.Piece(4, b'{"a":1}', True),
+        loglines.Piece(13, b"y \x0c", False),
+    ]
+
+
+def test_the_search_for_records_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read of a line that only begins, again and again, is a few times its length; a short one is
+    searched to its end.
+    """
+    read = 0
+    extent = strictjson.extent
+
+    def counted(text: str, start: int) -> int:
+        nonlocal read
+        try:
+            return extent(text, start)
+        except strictjson.NotAnObject as error:
+            read += error.at - start
+            raise
+
+    monkeypatch.setattr(strictjson, "extent", counted)
+    line = b'{"a":' * 20_000 + b'{"b":2}'
+    assert not any(piece.whole for piece in loglines.pieces(line))
+    assert len(line) < read < 5 * len(line)
+    found = loglines.pieces(b'{"' * 40 + b'{"b":2}')
+    assert [piece.body for piece in found if piece.whole] == [b'{"b":2}']
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,7 @@ def test_what_mur_writes_is_readable(line: bytes) -> None:
         RESOLVE.replace(b'"kind":"resolve"', b'"kind":{"resolve":null}'),
         RESOLVE.replace(b"{", b'{"x":1,"x":2,'),
         RESOLVE.replace(b",", b",\n"),
+        RESOLVE.replace(b",", b",\r"),
         RESOLVE.replace(b'"resolve"', b'"Resolve"'),
     ],
 )

@@ -21,6 +21,11 @@ def test_any_name_stands_in_a_path_and_comes_back(name: str) -> None:
     assert name_of(part) == name
 
 
+def test_half_a_character_is_a_question() -> None:
+    """No UTF-8 spells it; two such names are one, and no name comes back."""
+    assert part_of("a\ud800") == "a%3F"
+
+
 @given(NAMES, NAMES)
 def test_different_names_have_different_paths(one: str, two: str) -> None:
     """Also those that look alike."""

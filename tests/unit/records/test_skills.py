@@ -81,6 +81,7 @@ def test_short_way_equals_long_way(event: SkillEvent) -> None:
     line, slow = event.canonical, _slowly(event.canonical)
     assert skills.event_key(line) == (slow.dedup_key, slow.micros)
     assert skills.parse_event(line) == slow
+    assert skills.read_countable(line) == (slow.kind, slow.ts, getattr(slow, "outcome", None))
 
 
 @given(EVENTS, EDITS)
@@ -96,10 +97,16 @@ def test_short_way_equals_long_way_on_damaged_lines(
             skills.event_key(line)
         with pytest.raises(MalformedRecord):
             skills.read_event(line)
+        with pytest.raises(MalformedRecord):
+            skills.read_countable(line)
         assert not skills.readable_by_mur(line)
         return
     assert skills.event_key(line) == (slow.dedup_key, slow.micros)
     assert skills.read_event(line) == slow
+    countable = skills.read_countable(line)
+    assert (
+        countable == (slow.kind, slow.ts, slow.outcome) if isinstance(slow, SkillEvent) else countable is None
+    )
     if skills._written(line) is not None:
         assert skills._plainly_readable(line)
 
@@ -171,6 +178,10 @@ def test_an_unknown_kind_is_carried_but_not_written() -> None:
     assert skills.event_key(NEW_KIND) == ("1780099203000000:rated:d", 1780099203000000)
     assert isinstance(skills.read_event(NEW_KIND), OpaqueEvent)
     assert not skills.readable_by_mur(NEW_KIND)
+    assert skills.read_countable(NEW_KIND) is None
+    assert skills.unknown_kind(NEW_KIND) == "rated"
+    for line in (NEW_KIND.replace(b"T00", b" 00"), GOOD, RUN, NEW_KIND[:-1]):
+        assert skills.unknown_kind(line) is None
     with pytest.raises(MalformedRecord):
         skills.parse_event(NEW_KIND)
 
@@ -180,6 +191,8 @@ def test_an_unknown_kind_is_carried_but_not_written() -> None:
     [
         NEW_KIND.replace(b"2026-05-30T", b"soon "),
         NEW_KIND.replace(b'"d"', b"7"),
+        NEW_KIND.replace(b'"d"', b"null"),
+        NEW_KIND.replace(b'"device_id"', b'"device"'),
         NEW_KIND[:-1] + b',"ts":"2026-05-30T00:00:03Z"}',
         NEW_KIND.replace(b"5}", b"1e999}"),
         b'["rated","2026-05-30T00:00:03Z","d"]',
@@ -243,6 +256,25 @@ def test_a_damaged_log_still_gives_its_good_records(
     for placed in log.events + log.opaque:
         line = placed.event.line
         assert data[placed.offset :].startswith(line)
+
+
+def test_what_is_wrong_with_a_line_is_told() -> None:
+    """What no reader takes says why; a line that is good in parts, and one that is blank, say so."""
+    data = b"\n".join([b"[1]", GOOD + GOOD, b" ", GOOD + b'{"kind":"execution"}', GOOD[:30]])
+    reasons = [bad.reason for bad in skills.parse_log(data).malformed]
+    assert reasons[0] == "an array that is no event"
+    assert reasons[1:3] == ["several records on one line", "a blank line that is not empty"]
+    assert reasons[3].startswith("ts is missing")
+    assert reasons[4].startswith("not JSON")
+
+
+def test_an_array_is_an_event_too() -> None:
+    """As mur's reader takes it, with nothing besides; an empty one is none."""
+    event = skills.parse_event(b'["retrieval","2026-05-30T00:00:01Z","d"]')
+    assert (event.kind, event.device_id, event.extra) == ("retrieval", "d", ())
+    for line in (b"[]", b"[7]", b'["rated"]'):
+        with pytest.raises(MalformedRecord):
+            skills.read_event(line)
 
 
 def test_order_is_total() -> None:

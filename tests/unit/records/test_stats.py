@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,6 +59,16 @@ def test_what_mur_could_not_read_is_malformed(data: bytes) -> None:
     """Torn, empty or incomplete files are told apart from stats."""
     with pytest.raises(MalformedRecord):
         stats.loads(data)
+
+
+def test_an_array_may_lack_its_last_two_values() -> None:
+    """mur's reader takes the values in its order; the last two have defaults."""
+    values = list(json.loads(stats.dumps(FRESH)).values())
+    for length in (16, 17, 18):
+        assert stats.loads(json.dumps(values[:length]).encode()) == FRESH
+    for wrong in (values[:15], [*values, None], []):
+        with pytest.raises(MalformedRecord):
+            stats.loads(json.dumps(wrong).encode())
 
 
 def test_a_repeated_member_is_malformed() -> None:

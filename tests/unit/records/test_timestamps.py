@@ -40,6 +40,9 @@ def test_short_way_equals_long_way(when: dt.datetime, nanos: int, digits: int) -
     ts, relaxed = timestamps.parse(text), timestamps._parse_relaxed(text)
     assert (ts.secs, ts.nanos, ts.text) == (relaxed.secs, relaxed.nanos, relaxed.text)
     assert timestamps.plain_micros(text) == ts.micros
+    plain = timestamps.plain(text)
+    assert plain is not None
+    assert (plain.secs, plain.nanos, plain.text) == (ts.secs, ts.nanos, text)
 
 
 @pytest.mark.parametrize("date", ["2026-02-29", "2026-04-31", "2026-00-10", "2026-13-01", "1900-02-29"])
@@ -47,6 +50,7 @@ def test_a_day_that_does_not_exist_is_refused(date: str) -> None:
     """The short way knows the calendar."""
     assert not timestamps.is_day(date)
     assert timestamps.plain_micros(f"{date}T00:00:00Z") is None
+    assert timestamps.plain(f"{date}T00:00:00Z") is None
     with pytest.raises(MalformedRecord):
         timestamps.parse(f"{date}T00:00:00Z")
 
