@@ -66,6 +66,8 @@ class Desk:
         self._busy = Lock()
         self._heads: dict[Selection, Head] = {}
         self._listeners: list[Listener] = []
+        self.stirred: Callable[[], None] = lambda: None
+        """Called in the event loop after whatever may have changed what is due, also if it failed."""
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` in the event loop after every change; returns what ends that."""
@@ -133,7 +135,10 @@ class Desk:
             return storage.head(), function(storage), storage.head()
 
         self._heads = {}
-        before, result, after = await self.call(work)
+        try:
+            before, result, after = await self.call(work)
+        finally:
+            self.stirred()
         self._heads = {EVERYTHING: after}
         if before != after:
             sent = sender(result)

@@ -58,12 +58,18 @@ class Reading:
         self._paths: set[str] = set()
         self._everything = False
         self._touched = anyio.Event()
+        self._stirred = anyio.Event()
+        desk.stirred = self._stir
 
     def touch(self, paths: Collection[str] | None) -> None:
         """These files (None: any) may have changed; call it in the event loop."""
         self._everything = self._everything or paths is None
         self._paths.update(paths or ())
         self._touched.set()
+        self._stir()
+
+    def _stir(self) -> None:
+        self._stirred.set()
 
     async def run(self) -> None:
         """Read what is touched, for ever."""
@@ -78,13 +84,16 @@ class Reading:
                 self.touch(None)
 
     async def _wait(self) -> None:
-        """Until something is touched; what becomes due meanwhile is settled."""
+        """Until something is touched; what becomes due meanwhile is settled. What a peer brings may be due
+        before all else.
+        """
         while not self._touched.is_set():
+            self._stirred = stirred = anyio.Event()
             due = await self._desk.call(lambda storage: storage.due_in())
             delay = float("inf") if due is None else max(due + FRUITLESS_SECONDS, self._unsettled)
             with anyio.move_on_after(delay):
-                await self._touched.wait()
-            if due is not None and not self._touched.is_set():
+                await stirred.wait()
+            if due is not None and not stirred.is_set():
                 await self.settle()
 
     async def settle(self) -> None:

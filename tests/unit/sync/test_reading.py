@@ -122,3 +122,25 @@ async def test_what_cannot_be_settled_is_tried_less_and_less_often(
     assert tries[1] - tries[0] >= 0.2
     assert tries[2] - tries[1] >= 0.4
     assert str(error) in caplog.text
+
+
+async def test_what_a_peer_brings_may_become_due():
+    """A version from ahead that arrives while nothing happens here is applied when its time comes."""
+    laptop = Laptop("a")
+    dues: list[float | None] = [None]
+    settled: list[float] = []
+
+    def settle() -> bool:
+        settled.append(time.monotonic())
+        dues[0] = None
+        return False
+
+    laptop.storage.due_in, laptop.storage.settle = lambda: dues[0], settle
+    reading = Reading(laptop.local.desk, time.monotonic, lambda: 0.5, Tempo())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(reading.run)
+        await anyio.wait_all_tasks_blocked()
+        dues[0] = 0.0
+        await laptop.local.desk.apply([], laptop.device)
+        await eventually(lambda: settled)
+        tasks.cancel_scope.cancel()
