@@ -69,7 +69,8 @@ TUNED = Profile(buckets=16, leaf_asking=4, leaf_answering=32, tuned=True)
 
 TAIL_STEP = 16  # tail-first: each range of the first message is this many times the one after it
 SPAN_SIZE = 1024  # items in a row that the peer lacks become a span from here on
-WINDOW = 1 << 17  # bytes of new questions per message: answers to more would not fit into one
+WINDOW = 1 << 17
+"""Bytes of new questions in a message: answers to more would not fit into one."""
 
 EMPTY = fingerprint(0, 0)
 
@@ -106,20 +107,28 @@ def respond(
 
 
 class Initiator:
-    """The side that asks, for one session of up to `limits.rounds` round trips."""
+    """The side that asks, for one session of up to `limits.rounds` round trips.
+
+    `window` is how many bytes of new questions a message has: answers have about eight times as many.
+    """
 
     def __init__(
-        self, profile: Profile = TUNED, frame_limit: int = FRAME_LIMIT, limits: Limits = LIMITS
+        self,
+        profile: Profile = TUNED,
+        frame_limit: int = FRAME_LIMIT,
+        limits: Limits = LIMITS,
+        window: int = WINDOW,
     ) -> None:
         self._profile = profile
         self._frame_limit = frame_limit
         self._limits = limits
+        self._window = window
         self._rounds = 0
         self._told: set[bytes] = set()
 
     def initiate(self, ranges: Ranges) -> bytes:
         """The first message, below 2 KiB."""
-        turn = _Question(ranges, self._profile, self._profile.leaf_asking, 0)
+        turn = _Question(ranges, self._profile, self._profile.leaf_asking, 0, self._window)
         if self._profile.tuned:
             turn.open()
         else:
@@ -133,7 +142,8 @@ class Initiator:
             raise MalformedMessage(f"no end after {self._limits.rounds} round trips")
         if read_version(message, self._limits) != VERSION:
             raise MalformedMessage("the peer reconciles in another version")
-        turn = _Question(ranges, self._profile, self._profile.leaf_asking, self._frame_limit)
+        leaf, frame_limit = self._profile.leaf_asking, self._frame_limit
+        turn = _Question(ranges, self._profile, leaf, frame_limit, self._window)
         reply = turn.run(message, self._limits)
         return Step(
             message=reply if len(reply) > 1 else None,
@@ -308,8 +318,9 @@ class _Answer(_Turn):
 class _Question(_Turn):
     """The initiator's: a list is compared with the own members of its range, and that range is done."""
 
-    def __init__(self, ranges: Ranges, profile: Profile, leaf: int, frame_limit: int) -> None:
+    def __init__(self, ranges: Ranges, profile: Profile, leaf: int, frame_limit: int, window: int) -> None:
         super().__init__(ranges, profile, leaf, frame_limit)
+        self._window = window
         self.have: list[bytes] = []
         self.need: list[bytes] = []
         self.need_spans: list[Span] = []
@@ -334,7 +345,7 @@ class _Question(_Turn):
         self.writer.id_list(END, self._ids(size - 1, size))
 
     def _room(self) -> int:
-        return min(super()._room(), WINDOW - len(self.writer))
+        return min(super()._room(), self._window - len(self.writer))
 
     def _compare(self, start: int, stop: int, part: Range) -> None:
         if self.profile.tuned and start == stop:

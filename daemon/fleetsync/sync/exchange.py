@@ -111,12 +111,15 @@ it can be called but cannot call: the answer is of no interest, the question tel
 
 @dataclass(slots=True)
 class Difference:
-    """What reconciling found: ids and spans that this device lacks (`need`) or has alone (`have`)."""
+    """What reconciling found: ids and spans that this device lacks (`need`) or has alone (`have`). `whole`
+    is False if there may be more.
+    """
 
     have: list[bytes] = field(default_factory=list)
     need: list[bytes] = field(default_factory=list)
     have_spans: list[tuple[Bound, Bound]] = field(default_factory=list)
     need_spans: list[tuple[Bound, Bound]] = field(default_factory=list)
+    whole: bool = True
 
     def limited(self, *, receives: bool, sends: bool) -> Difference:
         """The part of it that may travel."""
@@ -125,6 +128,7 @@ class Difference:
             need=self.need if receives else [],
             have_spans=self.have_spans if sends else [],
             need_spans=self.need_spans if receives else [],
+            whole=self.whole,
         )
 
     def __bool__(self) -> bool:

@@ -38,6 +38,7 @@ from fleetsync.sync.responder import Responder
 from fleetsync.sync.rival import Rival
 from fleetsync.sync.rounds import Rounds
 from fleetsync.sync.session import Session, covering_versions
+from fleetsync.sync.stride import WHOLE
 from fleetsync.sync.views import PeerState, PeerView
 from fleetsync.wire.messages import Batch, Heartbeat
 from fleetsync.wire.peer import Peer
@@ -103,6 +104,7 @@ class Link:
         self._called, self._caller = b"", b""  # the instance that answers, and the one that calls
         self._clone: ClonedDevice | None = None
         self._last: Exchange | None = None
+        self._stride = WHOLE
         self._cut_proven = False
         self._remote: Head | None = None
         self._compared: tuple[bytes, int] | None = None  # epoch and arrival there that were compared last
@@ -409,6 +411,7 @@ class Link:
             direction=self.direction,
             accord=self.accord,
             previous=self._last,
+            stride=self._stride,
             rival=self.rival,
             tell=not self.outbox.streaming,
             name=self.settings.name,
@@ -431,6 +434,10 @@ class Link:
         heads = result.closing or result.opening
         self._last, self._remote = result, heads.remote
         self._cut_proven = result.ending is Ending.CONVERGED
+        if self._cut_proven:
+            self._stride = WHOLE
+        elif isinstance(result.error, _AWAY):
+            self._stride = self._stride.shorter()
         if result.closing is not None:
             self._compared = result.opening.remote.epoch, result.opening.remote.arrival
             self.outbox.advance(result.opening.local)

@@ -44,6 +44,7 @@ from fleetsync.sync.exchange import (
 )
 from fleetsync.sync.local import LocalDevice
 from fleetsync.sync.rival import IDLE_SECONDS, Rival
+from fleetsync.sync.stride import WHOLE, Stride
 from fleetsync.sync.tally import Tally
 from fleetsync.wire.messages import NO_TERMS, PROTOCOL_MAX, PROTOCOL_MIN, Batch, Hello, Receipt, Want
 from fleetsync.wire.peer import Peer
@@ -51,6 +52,8 @@ from fleetsync.wire.statuses import shown
 
 PASSES = 3
 """How often is looked again for items that were announced and did not come."""
+SHORT_ROUNDS = 32
+"""Round trips of comparing in small steps after which what was found is moved before more is looked for."""
 PATIENCE_SECONDS = 120.0
 """How long the peer's own exchange is waited for before both go on at once."""
 
@@ -58,10 +61,10 @@ PATIENCE_SECONDS = 120.0
 class Session:
     """One exchange; use `run` once.
 
-    `accord` is what has been heard of the peer, `previous` the exchange before this one, `rival` the
-    exchange that the peer may be conducting with this device at the same time. `tell` lets the peer
-    know of equal sets when it has no other way to learn of it. `name` is how errors call the peer. `met`
-    hears of its instance and may raise `ClonedDevice`.
+    `accord` is what has been heard of the peer, `previous` the exchange before this one, `stride` how much
+    one request may have, `rival` the exchange that the peer may be conducting with this device at the same
+    time. `tell` lets the peer know of equal sets when it has no other way to learn of it. `name` is how
+    errors call the peer. `met` hears of its instance and may raise `ClonedDevice`.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Session:
         direction: Direction = Direction.BOTH,
         accord: Accord | None = None,
         previous: Exchange | None = None,
+        stride: Stride = WHOLE,
         rival: Rival | None = None,
         tell: bool = False,
         name: str = "",
@@ -83,6 +87,7 @@ class Session:
         self._direction = direction
         self._accord = accord or Accord()
         self._previous = previous
+        self._stride = stride
         self._rival = rival
         self._tell = tell
         self._name = name or peer.device
@@ -153,7 +158,7 @@ class Session:
 
     def _is_proven(self, found: Difference) -> bool:
         """Whether all that differed is known to have arrived; of a span only a new look can tell."""
-        return not (self._missing or self._tally.declined or found.need_spans)
+        return found.whole and not (self._missing or self._tally.declined or found.need_spans)
 
     async def _gave_way(self) -> bool:
         """Wait for the peer's own exchange to end if it goes first (`rival.py`)."""
@@ -253,11 +258,21 @@ class Session:
     async def _compare(self) -> Difference:
         with self._tally.step("reconcile"):
             found = Difference()
-            initiator, carried = Initiator(), self._accord.theirs
+            carried = self._accord.theirs
+            initiator = Initiator(frame_limit=self._stride.frame, window=self._stride.window)
             message: bytes | None = await self._desk.call(lambda s: initiator.initiate(s.ranges(carried)))
-            while message is not None:
+            rounds = 0
+            while message is not None and not (rounds == SHORT_ROUNDS and not self._stride.is_whole):
                 self._tally.round_trips += 1
-                message = await self._advance(initiator, await self._peer.reconcile(message), found)
+                rounds += 1
+                try:
+                    answer = await self._peer.reconcile(message)
+                except (Unreachable, Unresponsive):
+                    if not found:
+                        raise
+                    break  # what was found is moved: the next look begins with less
+                message = await self._advance(initiator, answer, found)
+            found.whole = message is None
         return found.limited(receives=self._receives, sends=self._sends)
 
     async def _advance(self, initiator: Initiator, answer: bytes, found: Difference) -> bytes | None:
@@ -291,9 +306,9 @@ class Session:
 
     async def _fetched(self, asked: Asked, ids: Sequence[bytes]) -> bool:
         """Ask for these ids; False if the stream was cut after some had come: the rest is asked for again."""
-        before = len(asked.missing)
+        before, wants = len(asked.missing), transfer.wants(ids, self._stride)
         try:
-            async with transfer.ahead(transfer.merged(self._wanted(transfer.wants(ids)))) as batches:
+            async with transfer.ahead(transfer.merged(self._wanted(wants))) as batches:
                 async for batch in batches:
                     await self._take(batch, partial(asked.check, batch.groups))
         except (Unreachable, Unresponsive):
@@ -321,7 +336,7 @@ class Session:
                 self._tally.hold(Declined(path, self._local.card.device, verdict.reason))
 
     def _having(self, found: Difference) -> AsyncGenerator[Batch]:
-        return transfer.read(self._desk, found.have, found.have_spans, self._accord.theirs)
+        return transfer.read(self._desk, found.have, found.have_spans, self._accord.theirs, self._stride)
 
     async def _offer(self, found: Difference) -> None:
         async with transfer.ahead(self._having(found)) as batches:

@@ -21,6 +21,7 @@ from fleetsync.ports import NOT_CARRIED, Bound, Group, Item, Storage, Verdict
 from fleetsync.selection import EVERYTHING, Selection
 from fleetsync.sync.accord import Accord
 from fleetsync.sync.offload import Desk
+from fleetsync.sync.stride import WHOLE, Stride
 from fleetsync.wire import codec
 from fleetsync.wire.messages import MAX_SPANS, Batch, Span, Want
 
@@ -30,14 +31,16 @@ Cut = tuple[Bound, Bound]
 
 APPLY_BYTES = 3 << 19
 """Bodies applied at once when there are so many; as many again are read ahead meanwhile."""
-WANTED_IDS = 2048
-"""Ids asked for at once: with their bodies a few hundred KB, which a short-lived connection carries."""
 SLICE_IDS = 4096
 """Ids looked up at a time; their bodies come in pages."""
 
 
 async def read(
-    desk: Desk, ids: Sequence[bytes], spans: Sequence[Cut], carried: Selection = EVERYTHING
+    desk: Desk,
+    ids: Sequence[bytes],
+    spans: Sequence[Cut],
+    carried: Selection = EVERYTHING,
+    stride: Stride = WHOLE,
 ) -> AsyncGenerator[Batch]:
     """Everything of these ids and spans that is a member, as batches as full as they may be; only what
     is `carried` where it goes.
@@ -47,7 +50,7 @@ async def read(
         page = [item for item in whole if carried.carries(item.path)]
         if not page:
             continue
-        *full, last = codec.batches([*rest, *codec.grouped(page)])
+        *full, last = codec.batches([*rest, *codec.grouped(page)], stride.batch)
         for batch in full:
             yield batch
         rest = last.groups
@@ -138,9 +141,9 @@ def is_register(path: str) -> bool:
     return row is not None and row.kind is Kind.REGISTER
 
 
-def wants(ids: Sequence[bytes]) -> Iterator[Want]:
-    """Questions for these ids, each small enough to be asked."""
-    for some in _slices(ids, WANTED_IDS):
+def wants(ids: Sequence[bytes], stride: Stride = WHOLE) -> Iterator[Want]:
+    """Questions for these ids, each small enough to be asked and answered."""
+    for some in _slices(ids, stride.ids):
         yield Want(list(some))
 
 

@@ -165,7 +165,7 @@ class HttpPeer:
 
     def changes(self) -> AbstractAsyncContextManager[AsyncIterator[Frame]]:
         """See `Peer.changes`; `Unresponsive` after a silence of `SILENCE_SECONDS`."""
-        return aclosing(self._frames("GET", self._path("changes"), b"", self._deadlines.silence))
+        return aclosing(self._frames("GET", self._path("changes"), b"", self._deadlines.silence, due=False))
 
     async def aclose(self) -> None:
         """Drop its connections; idempotent."""
@@ -185,7 +185,7 @@ class HttpPeer:
         with self._translated(), anyio.fail_after(seconds) as patience:
 
             async def answered(attempt: _Attempt) -> bytes:
-                async with aclosing(await self._start(attempt, method, path, body)) as answer:
+                async with aclosing(await self._start(attempt, method, path, body, due=True)) as answer:
                     return await _whole(answer, limit, patience)
 
             return await self._persist(answered)
@@ -197,10 +197,12 @@ class HttpPeer:
                 if isinstance(frame, Batch):
                     yield frame
 
-    async def _frames(self, method: str, path: str, body: bytes, seconds: float) -> AsyncGenerator[Frame]:
+    async def _frames(
+        self, method: str, path: str, body: bytes, seconds: float, *, due: bool = True
+    ) -> AsyncGenerator[Frame]:
         async def begun(attempt: _Attempt) -> tuple[_Payloads, bytes | None]:
             with anyio.fail_after(self._deadlines.answer + allowance(len(body))):
-                payloads = _Payloads(await self._start(attempt, method, path, body))
+                payloads = _Payloads(await self._start(attempt, method, path, body, due=due))
             try:
                 return payloads, await payloads.next(seconds)
             except BaseException:
@@ -215,15 +217,22 @@ class HttpPeer:
                     payload = await payloads.next(seconds)
                 payloads.finish()
 
-    async def _start(self, attempt: _Attempt, method: str, path: str, body: bytes) -> httpx.Response:
-        """The answer to a request, with its body still to come. Raises what the peer refused."""
+    async def _start(
+        self, attempt: _Attempt, method: str, path: str, body: bytes, *, due: bool
+    ) -> httpx.Response:
+        """The answer to a request, with its body still to come; `due` if the peer has no reason to be silent.
+        Raises what the peer refused.
+        """
         answer = await attempt.client.send(
             httpx.Request(
                 method,
                 f"http://peer{path}",
                 headers=self._headers,
                 content=body or None,
-                extensions={"trace": attempt.trace},
+                extensions={
+                    "trace": attempt.trace,
+                    "timeout": {"read": self._deadlines.answer if due else None},
+                },
             ),
             stream=True,
         )

@@ -191,17 +191,19 @@ def grouped(items: Iterable[Item]) -> Iterator[Group]:
         yield Group(path, bodies)
 
 
-def batches(groups: Iterable[Group]) -> Iterator[Batch]:
+def batches(groups: Iterable[Group], limit: int | None = None) -> Iterator[Batch]:
     """The groups, order kept, cut so that each batch can be encoded and will be accepted.
 
-    A batch holds at most `BATCH_BYTES` raw, unless it is one larger body alone.
+    A batch holds at most `limit` bytes raw (`BATCH_BYTES` if none is given), unless it is one larger body
+    alone.
     """
-    batch = _Filling()
+    limit = limit or BATCH_BYTES
+    batch = _Filling(limit)
     for group in groups:
         for body in group.bodies:
             if not batch.has_room(group.path, body):
                 yield Batch(batch.groups)
-                batch = _Filling()
+                batch = _Filling(limit)
             batch.add(group.path, body)
     if batch.groups:
         yield Batch(batch.groups)
@@ -210,15 +212,16 @@ def batches(groups: Iterable[Group]) -> Iterator[Batch]:
 class _Filling:
     """A batch while it is being filled."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
         self.groups: list[Group] = []
+        self._limit = limit
         self._bytes = 0
         self._members = 0
 
     def has_room(self, path: str, body: bytes) -> bool:
         if not self.groups:
             return True
-        fits = self._bytes + self._cost(path, body) <= BATCH_BYTES and self._members < BATCH_MEMBERS
+        fits = self._bytes + self._cost(path, body) <= self._limit and self._members < BATCH_MEMBERS
         return fits and (self.groups[-1].path == path or len(self.groups) < BATCH_GROUPS)
 
     def add(self, path: str, body: bytes) -> None:

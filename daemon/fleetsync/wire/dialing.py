@@ -10,6 +10,7 @@ is told in the error. Implements docs/protocol.md, "Connection".
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import select
@@ -17,7 +18,8 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import anyio
@@ -29,9 +31,11 @@ from fleetsync.devices.roster import device_of
 from fleetsync.errors import NetworkForbidden, NotTrusted, PeerError, Unreachable
 from fleetsync.records.addresses import Address
 from fleetsync.records.names import DeviceId
-from fleetsync.wire.sockets import tune
+from fleetsync.wire.sockets import ANXIOUS, QUIET, probe, tune
 
 STAGGER_SECONDS = 0.25
+ANXIOUS_AFTER_SECONDS = 1.0
+"""Of silence where an answer is due."""
 BLOCKED_WITHIN_SECONDS = 0.1
 """No route to a host of the own network, known so soon, is macOS refusing rather than the network."""
 
@@ -86,9 +90,13 @@ class Dialer(httpcore.AsyncNetworkBackend):
 
     async def _connect(self, address: Address) -> Connection:
         raw = await anyio.connect_tcp(address.host, address.port)
+        connection = raw.extra(SocketAttribute.raw_socket)
         try:
-            tune(raw.extra(SocketAttribute.raw_socket))
-            return Connection(await self._encrypted(_Counted(raw, self._traffic)))
+            tune(connection)
+            probe(connection, ANXIOUS)
+            encrypted = await self._encrypted(_Counted(raw, self._traffic))
+            probe(connection, QUIET)
+            return Connection(encrypted)
         except BaseException:
             await anyio.aclose_forcefully(raw)
             raise
@@ -225,15 +233,32 @@ class Connection(httpcore.AsyncNetworkStream):
         self._ended: type[httpcore.ReadError] = HungUp
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Some bytes; the caller has the deadline. Raises `httpcore.ReadError`, or `HungUp`, at the end."""
+        """Some bytes; the caller has the deadline, and `timeout` only says that an answer is due. Raises
+        `httpcore.ReadError`, or `HungUp`, at the end.
+        """
         try:
-            data = await self._stream.receive(max_bytes)
+            with self._anxious() if timeout is not None else nullcontext():
+                data = await self._stream.receive(max_bytes)
         except anyio.EndOfStream as error:
             raise self._ended("it was closed") from error
         except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
             raise httpcore.ReadError(_breakage(error)) from error
         self._ended = httpcore.ReadError
         return data
+
+    @contextmanager
+    def _anxious(self) -> Iterator[None]:
+        """Whoever waits for an answer sends nothing, and so would not learn that the connection is gone."""
+        connection = self._stream.extra(SocketAttribute.raw_socket)
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(ANXIOUS_AFTER_SECONDS, probe, connection, ANXIOUS)
+        due = timer.when()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            if loop.time() >= due:
+                probe(connection, QUIET)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """All of the bytes; the caller has the deadline. Raises `httpcore.WriteError`."""

@@ -12,6 +12,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
 from fleetsync.records.addresses import Address
 
@@ -22,6 +23,12 @@ ACCEPT_BURST = 32
 PAUSE_SECONDS = 1.0
 """After a failed accept: no descriptors or no memory, which waiting may mend and hurrying cannot."""
 DEAD_AFTER_SECONDS = 90
+
+Probing = tuple[int, int, int]
+"""Seconds of silence before the first TCP keep-alive probe and between probes; how many may be lost."""
+QUIET: Probing = (60, 10, 3)
+ANXIOUS: Probing = (1, 5, 9)
+"""While an answer is awaited: a middlebox that has forgotten the connection tells only who sends."""
 
 Greet = Callable[[socket.socket], Awaitable[None]]
 
@@ -71,13 +78,20 @@ def tune(connection: socket.socket) -> None:
     """Send small messages at once, and notice within about 90 s that the other end is gone or asleep."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # without it, 40 ms an answer
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (
-        ("TCP_KEEPIDLE", 60),
-        ("TCP_KEEPALIVE", 60),  # what macOS calls the same
-        ("TCP_KEEPINTVL", 10),
-        ("TCP_KEEPCNT", 3),
-        ("TCP_USER_TIMEOUT", DEAD_AFTER_SECONDS * 1000),
-    ):
+    _set(connection, TCP_USER_TIMEOUT=DEAD_AFTER_SECONDS * 1000)
+    probe(connection, QUIET)
+
+
+def probe(connection: socket.socket, probing: Probing) -> None:
+    """Ask the other end from now on so often whether it is there; of one that is gone, reading tells."""
+    idle, interval, count = probing
+    with suppress(OSError):
+        _set(connection, TCP_KEEPINTVL=interval, TCP_KEEPCNT=count)
+        _set(connection, TCP_KEEPIDLE=idle, TCP_KEEPALIVE=idle)  # macOS has the second name for it
+
+
+def _set(connection: socket.socket, **options: int) -> None:
+    for name, value in options.items():
         if hasattr(socket, name):
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 

@@ -8,6 +8,7 @@ import pytest
 from fleetsync.errors import Unreachable
 from fleetsync.ports import END, START, Bound
 from fleetsync.sync import transfer
+from fleetsync.sync.stride import WHOLE
 from fleetsync.wire.messages import MAX_SPANS
 from tests.fakes.fleet import Laptop, event, log_path, manifest_path
 
@@ -90,9 +91,9 @@ async def test_nothing_makes_no_batch(laptop):
 
 def test_questions_are_cut_to_size():
     """Every id and every span is asked for once, in questions that the wire allows."""
-    ids = [n.to_bytes(32, "big") for n in range(2 * transfer.WANTED_IDS + 1)]
+    ids = [n.to_bytes(32, "big") for n in range(2 * WHOLE.ids + 1)]
     wants = list(transfer.wants(ids))
-    assert [len(want.ids) for want in wants] == [transfer.WANTED_IDS, transfer.WANTED_IDS, 1]
+    assert [len(want.ids) for want in wants] == [WHOLE.ids, WHOLE.ids, 1]
     assert [identity for want in wants for identity in want.ids] == ids
     spans = [(Bound(n), Bound(n + 1)) for n in range(MAX_SPANS + 1)]
     wants = list(transfer.span_wants(spans))

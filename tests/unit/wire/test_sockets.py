@@ -6,14 +6,17 @@ import asyncio
 import errno
 import os
 import socket
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from typing import Any, cast
 
 import anyio
 import pytest
+from anyio.abc import SocketAttribute, SocketStream
 
 from fleetsync.records.addresses import Address
 from fleetsync.wire import sockets
-from fleetsync.wire.sockets import Acceptor, bind, close_all, tune
+from fleetsync.wire.dialing import ANXIOUS_AFTER_SECONDS, Connection
+from fleetsync.wire.sockets import ANXIOUS, QUIET, Acceptor, bind, close_all, tune
 from tests.fakes.waiting import eventually
 
 
@@ -134,3 +137,39 @@ async def test_the_accepting_pauses_when_the_system_has_no_descriptors_left(monk
         await eventually(lambda: greeted)
     assert 4 <= Exhausted.attempts <= 6
     await acceptor.aclose()
+
+
+async def test_while_an_answer_is_due_the_other_end_is_probed() -> None:
+    """Whoever waits sends nothing, and a middlebox that has forgotten the connection tells only who sends.
+    A change stream, where silence means nothing, and a connection that has answered are left in peace.
+    """
+
+    def idle(connection: socket.socket) -> int:
+        return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+
+    async def say(stream: SocketStream) -> None:
+        async with stream:
+            await stream.receive()
+            await stream.send(b"x")
+            with suppress(anyio.EndOfStream):
+                await stream.receive()
+
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as host,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(host.serve, say)
+        stream = await anyio.connect_tcp(*host.extra(SocketAttribute.local_address))
+        raw = stream.extra(SocketAttribute.raw_socket)
+        tune(raw)
+        connection = Connection(cast(Any, stream))
+        with anyio.move_on_after(1.5 * ANXIOUS_AFTER_SECONDS):
+            await connection.read(1)
+        assert idle(raw) == QUIET[0]
+        tasks.start_soon(connection.read, 1, 30.0)
+        await eventually(lambda: idle(raw) == ANXIOUS[0])
+        await stream.send(b"ask")
+        await eventually(lambda: idle(raw) == QUIET[0])
+        await stream.aclose()
+        await eventually(lambda: raw.fileno() < 0)
+        tasks.cancel_scope.cancel()
