@@ -18,7 +18,7 @@ updated_at: 2026-05-30T00:00:00.123456789Z
 quoted: "a: b"
 empty:
 list: [name, {version: 2}]
-map: {name: other}
+map: {name: {of: other}, version: 3}
 '12': last
 """
     assert manifests.top_scalars(text) == {

@@ -133,6 +133,57 @@ def test_the_first_entry_finds_or_makes_its_place(file: bytes, expected: bytes) 
     assert list(models.entries(models.splice(expected, "a", None))) == list(models.entries(file))
 
 
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        (b"models:\n  b:\n    model: y\n", b"models:\n  a:\n    model: x\n  b:\n    model: y\n"),
+        (b"models:\n b:\n  model: y\n", b"models:\n a:\n  model: x\n b:\n  model: y\n"),
+        (b"models:\n   B:\n    model: y", b"models:\n   B:\n    model: y\n   a:\n    model: x\n"),
+        (b"models:\r\n  B: {}", b"models:\r\n  B: {}\r\n  a:\r\n    model: x\r\n"),
+        (b"x: 1\nmodels: {} # none\ny: 2\n", b"x: 1\nmodels: # none\n  a:\n    model: x\ny: 2\n"),
+        (b"x: 1\r\nmodels: {}", b"x: 1\r\nmodels:\r\n  a:\r\n    model: x\r\n"),
+        (b"models: {}\r\n    # yet", b"models:\r\n    # yet\r\n  a:\r\n    model: x\r\n"),
+        (b"  x: 1\n  y: 2\n", b"  x: 1\n  y: 2\n  models:\n    a:\n      model: x\n"),
+        (b"# mine\r\nx: 1", b"# mine\r\nx: 1\r\nmodels:\r\n  a:\r\n    model: x\r\n"),
+        (b'{"models": {}, "x": 1}', b'{"models": {"a": {"model": "x"}}, "x": 1}'),
+        (
+            b'{"models": {"A": {}, "b": {}, "c": {}}}',
+            b'{"models": {"A": {}, "a": {"model": "x"}, "b": {}, "c": {}}}',
+        ),
+        (
+            b'{"x": 1,\n "models": {"B": {}, "b": {}, "A": {}}}',
+            b'{"x": 1,\n "models": {"B": {}, "b": {}, "A": {}, "a": {"model": "x"}}}',
+        ),
+    ],
+)
+def test_an_entry_is_laid_out_as_those_around_it(file: bytes, expected: bytes) -> None:
+    """Columns, line breaks and braces are the file's, also where it ends without a break; taken out again
+    the entry leaves what was there.
+    """
+    spliced = models.splice(file, "a", b"model: x\n")
+    assert spliced == expected
+    assert models.entries(models.splice(spliced, "a", None)) == models.entries(file)
+
+
+def test_one_of_two_entries_is_taken_out() -> None:
+    """The other stays as it is, and is no empty mapping."""
+    file = b"models:\n  a: {}\n  b:\n    model: y\n"
+    assert models.splice(file, "b", None) == b"models:\n  a: {}\n"
+    assert models.splice(file, "a", None) == b"models:\n  b:\n    model: y\n"
+
+
+def test_a_value_in_braces_stays_in_braces() -> None:
+    """Behind its name, however many lines it has, and the remark behind it; on one line among braces."""
+    one, three = b"{model: x}", b"{model: x,\n  params: {a: 1},\n  tier: local}\n"
+    start, _, rest = FILE.partition(b"  claude: # remark\n")
+    rest = rest[rest.index(b"\n  gpt:") :]
+    assert models.splice(FILE, "claude", one) == start + b"  claude: {model: x} # remark\n" + rest
+    lines = b"  claude: {model: x,\n    params: {a: 1},\n    tier: local} # remark\n"
+    assert models.splice(FILE, "claude", three) == start + lines + rest
+    flat = b'{"models": {"claude": {"model": "x", "params": {"a": 1}, "tier": "local"}}}'
+    assert models.splice(b'{"models": {"claude": {}}}', "claude", three) == flat
+
+
 def test_entries_in_braces_are_changed_in_place() -> None:
     """In a file written like JSON nothing moves either."""
     file = b'{"models": {"a": {"model": "x"}, "b": {"model": 1}}, "roles": {}}'

@@ -212,6 +212,7 @@ def test_an_unknown_kind_without_a_certain_key_is_malformed(line: bytes) -> None
         GOOD.replace(b"T00", b" 00"),
         GOOD[:-1] + b',"x":1,"x":2}',
         GOOD + b"\r",
+        GOOD.replace(b",", b",\n", 1),
     ],
 )
 def test_in_doubt_a_line_is_parked(line: bytes) -> None:

@@ -59,6 +59,22 @@ def test_a_printed_float_is_the_same_float(value: float) -> None:
     assert (number.type, str(number.value)) == ("f64", str(value))
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1e-5, "0.00001"),
+        (1.25e-5, "0.0000125"),
+        (9.5e-6, "9.5e-6"),
+        (1e-4, "0.0001"),
+        (0.0, "0.0"),
+        (2.0, "2.0"),
+    ],
+)
+def test_a_float_is_printed_alike_on_both_sides_of_zero(value: float, text: str) -> None:
+    """Plain down to five zeros, as mur prints it; a sign changes nothing but the sign."""
+    assert (strictjson.print_f64(value), strictjson.print_f64(-value)) == (text, f"-{text}")
+
+
 @given(st.text())
 def test_a_printed_string_is_the_same_string(text: str) -> None:
     """Printing escapes what it must and nothing else."""

@@ -64,6 +64,20 @@ def test_instants_compare_by_time_alone() -> None:
     assert len({a, b}) == 1
     assert a.text != b.text
     assert a != "2026-05-30T00:00:00Z"
+    assert not a < b
+    later, fraction = timestamps.parse("2026-05-30T00:00:01Z"), timestamps.parse("2026-05-30T00:00:00.1Z")
+    assert a < fraction < later
+    assert a not in (later, fraction)
+
+
+def test_an_offset_is_less_than_a_day() -> None:
+    """23:59 in either direction, and nothing beyond it."""
+    noon = timestamps.parse("2026-05-30T12:00:00Z")
+    assert timestamps.parse("2026-05-31T11:59:00+23:59") == noon
+    assert timestamps.parse("2026-05-29T12:01:00-23:59") == noon
+    for offset in ("+24:00", "-24:00", "+00:60"):
+        with pytest.raises(MalformedRecord):
+            timestamps.parse(f"2026-05-30T12:00:00{offset}")
 
 
 def test_a_leap_second_sorts_before_the_second_it_shares_its_microseconds_with() -> None:
