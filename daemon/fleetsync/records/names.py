@@ -16,13 +16,12 @@ ReplicaPath = NewType("ReplicaPath", str)
 DeviceId = NewType("DeviceId", str)
 
 MAX_PATH_BYTES = 512
-DEVICE_ID_LENGTH = 52  # base32 of 32 bytes without padding
 
 _SKILL = re.compile(r"(?!-)[a-z0-9-]{1,64}(?<!-)")
 _AGENT = re.compile(r"(?!-)[A-Za-z0-9_-]{1,64}")
 _CHANNEL = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")
 _STREAM = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_DEVICE = re.compile(r"[a-z2-7]{52}")
+_DEVICE = re.compile(r"[a-z2-7]{52}")  # base32 of 32 bytes without padding
 _PART = re.compile(r"(?:[A-Za-z0-9_-]|%[0-9A-F]{2})(?:[A-Za-z0-9._-]|%[0-9A-F]{2})*")
 
 NAME_RULES = {

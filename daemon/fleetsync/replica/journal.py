@@ -170,15 +170,8 @@ class Journal:
             self._db.change("INSERT OR IGNORE INTO versions VALUES (?, ?, ?, ?)", version)
             self._db.change_each("DELETE FROM versions WHERE id = ?", [(identity,) for identity in covered])
 
-    def register_file(self, path: str) -> RegisterFile | None:
-        """What the file at `path` was when last seen or written, None if never."""
-        row = self._db.query(
-            "SELECT digest, device, inode, size, mtime_ns, ctime_ns FROM registers WHERE path = ?", (path,)
-        ).fetchone()
-        return None if row is None else RegisterFile(row[0], None if row[1] is None else tuple(row[1:]))
-
     def register_files(self) -> dict[str, RegisterFile]:
-        """All of them."""
+        """What each register file was when last seen or written, by path."""
         rows = self._db.query("SELECT path, digest, device, inode, size, mtime_ns, ctime_ns FROM registers")
         return {r[0]: RegisterFile(r[1], None if r[2] is None else tuple(r[2:])) for r in rows}
 

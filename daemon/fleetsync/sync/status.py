@@ -21,9 +21,6 @@ from fleetsync.sync.views import EngineView, PeerView
 
 Document = dict[str, Any]
 
-NOT_CONVERGED = 3
-GUARDED = 5
-
 
 @dataclass(frozen=True, slots=True)
 class Device:
@@ -64,15 +61,6 @@ def status_document(
         "collisions": condition.collisions,
         "alerts": [msgspec.to_builtins(alert) for alert in alerts(view, now)],
     }
-
-
-def status_exit(view: EngineView, now: float) -> int:
-    """The exit code of `fleetsync status`."""
-    if home_state(view.condition, view.trouble) is HomeState.GUARDED:
-        return GUARDED
-    stale = any(peer.stale(now) for peer in view.peers)
-    none_converged = bool(view.peers) and not any(peer.converged for peer in view.peers)
-    return NOT_CONVERGED if stale or none_converged else 0
 
 
 def peer_document(peer: PeerView, local: Head, addresses: Sequence[str], now: float) -> Document:

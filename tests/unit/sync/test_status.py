@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from fleetsync.cli.status import verdict
 from fleetsync.devices.notes import Direction
 from fleetsync.errors import HomeMissing, SafetyStop, StorageFailed, Unreachable
 from fleetsync.ports import Alert, Condition, Head, HomeState
@@ -148,7 +149,7 @@ def test_stale_is_a_day_without_converging(peer, expected):
 )
 def test_the_exit_code(view, expected):
     """3 if a peer is stale or none of them converged, 5 if guarded."""
-    assert status.status_exit(view, NOW) == expected
+    assert verdict(document(view)) == expected
 
 
 @pytest.mark.parametrize(
