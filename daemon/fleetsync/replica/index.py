@@ -1,32 +1,28 @@
 """The index: which members there are, where their lines lie, and in which order all this is.
 
-A cache in SQLite that one scan of home and the journal can make again (DESIGN §5, rule 9): with
+A cache that one scan of home and the journal can make again (DESIGN §5, rule 9): with
 synchronous NORMAL a power loss may take the last transactions, never the consistency. Members stand
 in arrival order in the database and in key order in `blocks.py`, whose blocks are written in the
-same transaction. It knows paths as text and lines by offset; it never opens a file of home.
-
-One connection, one thread. Every call may raise `StorageFailed`, and `IndexDamaged` when what it
-finds is no index: the file is deleted at once, and `renew` or the next start builds another.
+same transaction. It knows paths as text and lines by offset; it never opens a file of home, and leaves
+its own to `index_file.py`. Single-threaded. Every call may raise `StorageFailed`, and `IndexDamaged` when
+what it finds is no index: `renew` or the next start builds another.
 """
 
 from __future__ import annotations
 
-import os
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from fleetsync.errors import IndexDamaged, StorageFailed
+from fleetsync.errors import IndexDamaged
 from fleetsync.merge.fingerprint import MODULUS, fingerprint, id_number
 from fleetsync.merge.ranges import Without
 from fleetsync.ports import Bound, Head, Key, Ranges
 from fleetsync.records.names import DeviceId
 from fleetsync.replica.blocks import MEMBER, Blocks, Member, Summary
+from fleetsync.replica.index_file import IndexFile, Row
 from fleetsync.selection import EVERYTHING, Selection
-
-SCHEMA_VERSION = 2
 
 IN_JOURNAL = -1
 """The offset of an entry whose body is kept in the journal."""
@@ -34,37 +30,12 @@ IN_JOURNAL = -1
 PAGE = 1024
 """Entries per page of `between` and `pages_of_path`."""
 
-EPOCH_SIZE = 8
-
 WAITING = 20_000
 """New members that a long transaction keeps outside their blocks at most: about 4 MB."""
-
-_BATCH = 512  # parameters per SELECT; SQLite takes at least 999
-_CACHE_KIB = 4096
-
-_SCHEMA = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE names (number INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
-CREATE TABLE items (arrival INTEGER PRIMARY KEY, id BLOB NOT NULL, ts INTEGER NOT NULL, path INTEGER NOT NULL,
-    offset INTEGER NOT NULL, length INTEGER NOT NULL, origin INTEGER);
-CREATE INDEX items_by_id ON items (substr(id, 1, 8));
-CREATE INDEX items_by_path ON items (path);
-CREATE INDEX items_in_journal ON items (id) WHERE offset = -1;
-CREATE TABLE blocks (number INTEGER PRIMARY KEY, size INTEGER NOT NULL, sum BLOB NOT NULL,
-    first_ts INTEGER NOT NULL, first_id BLOB NOT NULL, last_ts INTEGER NOT NULL, last_id BLOB NOT NULL);
-CREATE TABLE leaves (number INTEGER PRIMARY KEY, members BLOB NOT NULL);
-CREATE TABLE files (path INTEGER PRIMARY KEY, device INTEGER NOT NULL, inode INTEGER NOT NULL,
-    size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, tail BLOB NOT NULL,
-    lines INTEGER NOT NULL, malformed INTEGER NOT NULL, collisions INTEGER NOT NULL);
-"""
 
 _SHORT = "substr(id, 1, 8)"  # as in items_by_id: whole ids would double the index and its cost
 _ITEM = "arrival, id, ts, path, offset, length, origin"
 _FILE = "path, device, inode, size, mtime_ns, ctime_ns, tail, lines, malformed, collisions"
-
-_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}  # the last: no such table
-
-Row = tuple[Any, ...]
 
 
 class Entry(NamedTuple):
@@ -108,69 +79,13 @@ def _unsigned(number: int) -> int:
     return number % (1 << 64)
 
 
-@contextmanager
-def _errors_converted(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        # An error without a code is Python's own: a text that is not UTF-8.
-        if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in _DAMAGE:
-            raise IndexDamaged(f"{path}: {error}") from error
-        raise StorageFailed(f"{path}: {error}") from error
-    except UnicodeDecodeError as error:  # SQLite quotes a damaged file in its messages
-        raise IndexDamaged(f"{path}: {error}") from error
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    """The database, made with mode 0600 if it is new; its companions inherit the mode."""
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise StorageFailed(f"{path}: {error.strerror}") from error
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        connection.execute(f"PRAGMA journal_size_limit = {_CACHE_KIB * 1024}")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _create(connection: sqlite3.Connection, epoch: bytes) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    for statement in _SCHEMA.split(";"):
-        connection.execute(statement)
-    connection.execute("INSERT INTO meta VALUES ('epoch', ?), ('arrival', 0)", (epoch,))
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    connection.execute("COMMIT")
-
-
-def _check_version(connection: sqlite3.Connection) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version != SCHEMA_VERSION:
-        raise IndexDamaged(f"index.db has version {version}, not {SCHEMA_VERSION}")
-
-
-def discard(path: Path) -> None:
-    """Delete an index, open or not: it costs a scan."""
-    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
-        path.with_name(name).unlink(missing_ok=True)
-
-
 class Index:
     """The members of the set, on disk and in order."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, random: Callable[[int], bytes]) -> None:
+    def __init__(self, file: IndexFile) -> None:
         self.carries: Callable[[str], bool] = EVERYTHING.carries
         """Whether members of a path may be taken in; others are passed over."""
-        self.damaged = False
-        """Whether what was found is no index: only `renew` is of use then."""
-        self._db = connection
-        self._path = path
-        self._random = random
+        self._file = file
         self._depth = 0
         self._waiting: list[Member] = []
         self._sums: dict[str, tuple[int, int]] | None = None
@@ -182,52 +97,41 @@ class Index:
     def open(cls, path: Path, random: Callable[[int], bytes]) -> Index:
         """The index at `path`, made if there is none; `random` gives the epoch of a new one.
 
-        Raises `IndexDamaged` if there is something else or another version's index.
+        Raises `IndexDamaged` if there was something else or another version's index.
         """
-        with _errors_converted(path):
-            connection = _connect(path)
-            try:
-                if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                    _create(connection, random(EPOCH_SIZE))
-                _check_version(connection)
-                return cls(connection, path, random)
-            except BaseException as error:
-                connection.close()
-                # Values of other types than were written.
-                if isinstance(error, TypeError | ValueError | LookupError):
-                    raise IndexDamaged(f"{path}: {error}") from error
-                raise
+        file = IndexFile(path, random)
+        try:
+            with file.reading():
+                return cls._of(file)
+        except BaseException:
+            file.close()
+            raise
+
+    @classmethod
+    def _of(cls, file: IndexFile) -> Index:
+        try:
+            return cls(file)
+        except (TypeError, ValueError, LookupError) as error:  # values of other types than were written
+            raise IndexDamaged(f"index.db: {error}") from error
 
     def close(self) -> None:
         """Release the database; idempotent."""
-        self._db.close()
+        self._file.close()
+
+    @property
+    def damaged(self) -> bool:
+        """Whether what was found is no index: only `renew` is of use then."""
+        return self._file.damaged
 
     def renew(self) -> None:
         """Begin again with nothing, in another epoch."""
-        self._db.close()
-        discard(self._path)
-        with _errors_converted(self._path):
-            self._db = _connect(self._path)
-            _create(self._db, self._random(EPOCH_SIZE))
-        self.damaged = False
+        self._file.renew()
         self._load()
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            with _errors_converted(self._path):
-                yield
-        except IndexDamaged:
-            self.damaged = True
-            discard(self._path)
-            raise
 
     def check(self) -> None:
         """Raise `IndexDamaged` unless the database is sound and its parts agree; reads all of it."""
-        problem = self._rows("PRAGMA quick_check(1)")[0][0]
-        if problem != "ok":
-            raise IndexDamaged(f"index.db: {problem}")
-        counts = self._rows(
+        self._file.check()
+        counts = self._file.rows(
             "SELECT (SELECT count(*) FROM items), (SELECT total(size) FROM blocks),"
             " (SELECT total(length(members)) FROM leaves) / ?",
             (MEMBER,),
@@ -267,14 +171,14 @@ class Index:
 
     def _left_out(self, carried: Selection) -> list[Key]:
         numbers = [self._numbers[path] for path in self._by_path() if not carried.carries(path)]
-        rows = self._rows_in("SELECT ts, id FROM items WHERE path", numbers)
+        rows = self._file.rows_in("SELECT ts, id FROM items WHERE path", numbers)
         return sorted(Key(_unsigned(ts), identity) for ts, identity in rows)
 
     def _by_path(self) -> dict[str, tuple[int, int]]:
         """How many members each path has and the sum of their ids; read once somebody asks for parts."""
         if self._sums is None:
             self._sums = {}
-            for number, identity in self._rows("SELECT path, id FROM items"):
+            for number, identity in self._file.rows("SELECT path, id FROM items"):
                 self._note_sum(self._texts[number], identity, 1)
         return self._sums
 
@@ -304,7 +208,7 @@ class Index:
             fresh = [Entry(*entry[:5], n) for n, entry in enumerate(carried, self._arrival + 1)]
             self._arrival += len(fresh)
             rows = [self._item_row(entry) for entry in fresh]
-            self._run(f"INSERT INTO items ({_ITEM}) VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            self._file.run(f"INSERT INTO items ({_ITEM}) VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
             self._waiting += [(*entry.key, entry.arrival) for entry in fresh]
             for entry in fresh if self._sums is not None else ():
                 self._note_sum(entry.path, entry.key.id, 1)
@@ -327,7 +231,7 @@ class Index:
         with self.transaction():
             self._take_in()
             self._blocks.remove(entry.key for entry in entries)
-            self._run("DELETE FROM items WHERE arrival = ?", ((entry.arrival,) for entry in entries))
+            self._file.run("DELETE FROM items WHERE arrival = ?", ((entry.arrival,) for entry in entries))
             for entry in entries:
                 self._note_sum(entry.path, entry.key.id, -1)
 
@@ -335,20 +239,20 @@ class Index:
         """Say where bodies lie now: (id, offset, length) each; ids that are no members are ignored."""
         statement = f"UPDATE items SET offset = ?2, length = ?3 WHERE {_SHORT} = substr(?1, 1, 8) AND id = ?1"
         with self.transaction():
-            self._run(statement, places)
+            self._file.run(statement, places)
 
     def find(self, ids: Sequence[bytes]) -> list[Entry]:
         """The entries of these ids, in the order asked; ids that are no members are left out."""
         found: dict[bytes, Row] = {}
         short = [identity[:8] for identity in ids]
-        for row in self._rows_in(f"SELECT {_ITEM} FROM items WHERE {_SHORT}", short):
+        for row in self._file.rows_in(f"SELECT {_ITEM} FROM items WHERE {_SHORT}", short):
             found[row[1]] = row
         return [self._entry(found[identity]) for identity in dict.fromkeys(ids) if identity in found]
 
     def has(self, ids: Sequence[bytes]) -> set[bytes]:
         """Those of the ids that are members."""
         short = [identity[:8] for identity in ids]
-        found = self._rows_in(f"SELECT id FROM items WHERE {_SHORT}", short)
+        found = self._file.rows_in(f"SELECT id FROM items WHERE {_SHORT}", short)
         return {row[0] for row in found}.intersection(ids)
 
     def between(self, lower: Bound, upper: Bound) -> Iterator[list[Entry]]:
@@ -364,7 +268,7 @@ class Index:
                 return
             last = self._blocks.key(stop - 1)
             lower = Bound(last.ts, last.id + b"\0")  # the least above it
-            rows = self._rows_in(
+            rows = self._file.rows_in(
                 f"SELECT {_ITEM} FROM items WHERE arrival", self._blocks.arrivals(start, stop)
             )
             yield sorted(self._entry(row) for row in rows)
@@ -372,24 +276,24 @@ class Index:
     def arrivals(self, after: int, limit: int) -> list[Entry]:
         """At most `limit` members with a higher arrival number, oldest first."""
         query = f"SELECT {_ITEM} FROM items WHERE arrival > ? ORDER BY arrival LIMIT ?"
-        return [self._entry(row) for row in self._rows(query, (after, limit))]
+        return [self._entry(row) for row in self._file.rows(query, (after, limit))]
 
     def in_journal(self) -> set[bytes]:
         """The ids of all members whose bodies are in the journal."""
-        return {row[0] for row in self._rows("SELECT id FROM items WHERE offset = -1")}
+        return {row[0] for row in self._file.rows("SELECT id FROM items WHERE offset = -1")}
 
     # files
 
     def of_path(self, path: str) -> list[Entry]:
         """The members of a path, by offset."""
         query = f"SELECT {_ITEM} FROM items WHERE path = ? ORDER BY offset, arrival"
-        return [self._entry(row) for row in self._rows(query, (self._numbers.get(path),))]
+        return [self._entry(row) for row in self._file.rows(query, (self._numbers.get(path),))]
 
     def pages_of_path(self, path: str) -> Iterator[list[Entry]]:
         """The members of a path in the order in which they arrived, in pages of up to 1024."""
         query = f"SELECT {_ITEM} FROM items WHERE path = ? AND arrival > ? ORDER BY arrival LIMIT {PAGE}"
         after = 0
-        while rows := self._rows(query, (self._numbers.get(path), after)):
+        while rows := self._file.rows(query, (self._numbers.get(path), after)):
             after = rows[-1][0]
             yield [self._entry(row) for row in rows]
 
@@ -397,33 +301,35 @@ class Index:
         """Whether any member is of that path; ids are hashes of path and line, so else none is known."""
         number = self._numbers.get(path)
         return number is not None and bool(
-            self._rows("SELECT 1 FROM items WHERE path = ? LIMIT 1", (number,))
+            self._file.rows("SELECT 1 FROM items WHERE path = ? LIMIT 1", (number,))
         )
 
     def counts_by_path(self) -> dict[str, int]:
         """How many members each path has, paths without any left out."""
-        rows = self._rows("SELECT path, count(*) FROM items GROUP BY path")
+        rows = self._file.rows("SELECT path, count(*) FROM items GROUP BY path")
         return {self._texts[number]: count for number, count in rows}
 
     def file(self, path: str) -> FileState | None:
         """The file as far as it is indexed."""
-        rows = self._rows(f"SELECT {_FILE} FROM files WHERE path = ?", (self._numbers.get(path),))
+        rows = self._file.rows(f"SELECT {_FILE} FROM files WHERE path = ?", (self._numbers.get(path),))
         return self._file_state(rows[0]) if rows else None
 
     def files(self) -> list[FileState]:
         """All files that are indexed, by path."""
-        return sorted(self._file_state(row) for row in self._rows(f"SELECT {_FILE} FROM files"))
+        return sorted(self._file_state(row) for row in self._file.rows(f"SELECT {_FILE} FROM files"))
 
     def set_file(self, state: FileState) -> None:
         """Note how far a file is indexed."""
         with self.transaction():
             row = (self._number(state.path), _signed(state.device), _signed(state.inode), *state[3:])
-            self._run(f"INSERT OR REPLACE INTO files ({_FILE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [row])
+            self._file.run(
+                f"INSERT OR REPLACE INTO files ({_FILE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [row]
+            )
 
     def drop_file(self, path: str) -> None:
         """Forget a file; its members stay."""
         with self.transaction():
-            self._run("DELETE FROM files WHERE path = ?", [(self._numbers.get(path),)])
+            self._file.run("DELETE FROM files WHERE path = ?", [(self._numbers.get(path),)])
 
     # transactions
 
@@ -435,14 +341,14 @@ class Index:
             return
         self._depth = 1
         try:
-            with self._errors():
-                self._db.execute("BEGIN IMMEDIATE")
+            self._file.begin()
             yield
             self._take_in()
             self._blocks.flush()
-            self._run("UPDATE meta SET value = ? WHERE name = 'arrival' AND value != ?1", [(self._arrival,)])
-            with self._errors():
-                self._db.execute("COMMIT")
+            self._file.run(
+                "UPDATE meta SET value = ? WHERE name = 'arrival' AND value != ?1", [(self._arrival,)]
+            )
+            self._file.commit()
         except BaseException:
             self._undo()
             raise
@@ -450,16 +356,15 @@ class Index:
             self._depth = 0
 
     def _undo(self) -> None:
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
+        self._file.undo()
         self._load()
 
     # what blocks.py asks of a store
 
     def read_leaf(self, number: int) -> bytes:
         """The packed members of a block; raises `IndexDamaged` if they are gone."""
-        with self._errors():
-            rows = self._rows("SELECT members FROM leaves WHERE number = ?", (number,))
+        with self._file.reading():
+            rows = self._file.rows("SELECT members FROM leaves WHERE number = ?", (number,))
             if not rows:
                 raise IndexDamaged(f"index.db: block {number} has no members")
             return bytes(rows[0][0])
@@ -469,26 +374,26 @@ class Index:
         number, size, total, first, last = summary
         ends = (_signed(first.ts), first.id, _signed(last.ts), last.id)
         row = (number, size, total.to_bytes(32, "little"), *ends)
-        self._run("INSERT OR REPLACE INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?)", [row])
-        self._run("INSERT OR REPLACE INTO leaves VALUES (?, ?)", [(number, leaf)])
+        self._file.run("INSERT OR REPLACE INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?)", [row])
+        self._file.run("INSERT OR REPLACE INTO leaves VALUES (?, ?)", [(number, leaf)])
 
     def drop_block(self, number: int) -> None:
         """Forget a block."""
-        self._run("DELETE FROM blocks WHERE number = ?", [(number,)])
-        self._run("DELETE FROM leaves WHERE number = ?", [(number,)])
+        self._file.run("DELETE FROM blocks WHERE number = ?", [(number,)])
+        self._file.run("DELETE FROM leaves WHERE number = ?", [(number,)])
 
     # rows and values
 
     def _load(self) -> None:
         """Bring memory to what the database says."""
-        meta: dict[str, Any] = dict(self._rows("SELECT name, value FROM meta"))
+        meta: dict[str, Any] = dict(self._file.rows("SELECT name, value FROM meta"))
         if meta.keys() != {"epoch", "arrival"}:
             raise IndexDamaged("index.db has lost its epoch")
         self._epoch: bytes = meta["epoch"]
         self._arrival: int = meta["arrival"]
-        self._texts: dict[int, str] = dict(self._rows("SELECT number, text FROM names"))
+        self._texts: dict[int, str] = dict(self._file.rows("SELECT number, text FROM names"))
         self._numbers = {text: number for number, text in self._texts.items()}
-        rows = self._rows("SELECT number, size, sum, first_ts, first_id, last_ts, last_id FROM blocks")
+        rows = self._file.rows("SELECT number, size, sum, first_ts, first_id, last_ts, last_id FROM blocks")
         self._blocks = Blocks(self, map(_summary, rows))
         self._waiting.clear()
         self._sums = None
@@ -499,7 +404,7 @@ class Index:
         if text not in self._numbers:
             number = len(self._numbers) + 1
             with self.transaction():
-                self._run("INSERT INTO names VALUES (?, ?)", [(number, text)])
+                self._file.run("INSERT INTO names VALUES (?, ?)", [(number, text)])
             self._numbers[text], self._texts[number] = number, text
         return self._numbers[text]
 
@@ -516,24 +421,6 @@ class Index:
     def _file_state(self, row: Row) -> FileState:
         path, device, inode, *rest = row
         return FileState(self._texts[path], _unsigned(device), _unsigned(inode), *rest)
-
-    def _rows_in(self, query: str, values: Sequence[Any]) -> Iterator[Row]:
-        """The rows of `query … IN (values)`, asked for in batches whose sizes are powers of two: every
-        other size would be a statement of its own, to be prepared and kept.
-        """
-        for at in range(0, len(values), _BATCH):
-            batch = list(values[at : at + _BATCH])
-            size = 1 << (len(batch) - 1).bit_length()
-            batch += batch[-1:] * (size - len(batch))
-            yield from self._rows(f"{query} IN ({', '.join('?' * size)})", batch)
-
-    def _rows(self, query: str, values: Sequence[Any] = ()) -> list[Row]:
-        with self._errors():
-            return self._db.execute(query, values).fetchall()
-
-    def _run(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
-        with self._errors():
-            self._db.executemany(statement, rows)
 
 
 def _summary(row: Row) -> Summary:

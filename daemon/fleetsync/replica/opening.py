@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fleetsync.errors import IndexDamaged
 from fleetsync.replica.edits import REBUILT
-from fleetsync.replica.index import Index, discard
+from fleetsync.replica.index import Index
 from fleetsync.replica.journal import Journal
 from fleetsync.replica.surroundings import Surroundings
 
@@ -16,8 +16,7 @@ def open_index(path: Path, around: Surroundings) -> Index:
     """The index; a damaged one, or one of another version, begins anew."""
     try:
         return Index.open(path, around.random)
-    except IndexDamaged:
-        discard(path)
+    except IndexDamaged:  # it has been deleted
         return Index.open(path, around.random)
 
 

@@ -471,7 +471,7 @@ def test_a_page_of_the_index_that_goes_bad_costs_one_scan(site: Site, running: b
         site.replica = site._open()
         if running:
             index.write_bytes(bad)
-            site.replica._parts.index._db.execute("PRAGMA shrink_memory")
+            site.replica._parts.index._file.rows("PRAGMA shrink_memory")
         try:
             members = site.members()
         except IndexDamaged:
