@@ -108,6 +108,22 @@ voice: {on: true}
     )
 
 
+def test_local_blocks_keep_their_order() -> None:
+    """Those that come to stand at one place stand there as they did, not by name."""
+    file = b"name: x\ntransport: {a: 1}\nidentity: {b: 2}\nrole: y\ndeployment: 3\n"
+    expected = b"name: b\ntransport: {a: 1}\nidentity: {b: 2}\ndeployment: 3\n"
+    assert profiles.splice(file, b"name: b\n") == expected
+
+
+def test_a_local_block_may_be_the_first_of_its_mapping() -> None:
+    """With the comments above it, wherever in the file the mapping stands; a namesake elsewhere travels."""
+    file = b"name: x\npersona:\n  identity: calm\nlifecycle:\n  # when\n  schedule: []\n  restart: never\n"
+    travels = b"name: x\npersona:\n  identity: calm\nlifecycle:\n  restart: never\n"
+    assert profiles.travelling(file) == travels
+    assert profiles.splice(file, travels) == file
+    assert profiles.splice(file, travels.replace(b"calm", b"wild")) == file.replace(b"calm", b"wild")
+
+
 def test_a_block_without_company_comes_first() -> None:
     """Where nothing that stood before a local block is left, it stands before all else."""
     file = b"# x\n---\n# key\nidentity: {pubkey: z}\nname: a\n"
