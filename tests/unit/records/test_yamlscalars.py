@@ -52,6 +52,8 @@ def _style(text: str) -> str | None:
 @example("\u2028 a")
 @example("a\n b ")
 @example(" \u2028a")
+@example("\x01\x7f\x80\x9f")
+@example("\ufffe\uffff")
 def test_written_as_libyaml_writes_it(text: str) -> None:
     """Plain, quoted either way or as a literal block: every byte, and where the next key begins."""
     written = yamlscalars.print_scalar(text, 2)
@@ -67,6 +69,30 @@ def test_reads_back(text: str) -> None:
     written = yamlscalars.print_scalar(text, 2)
     gap = "" if written.endswith("\n") else "\n"
     assert yaml.load(f"k: {written}{gap}z: 1\n", Loader=yaml.BaseLoader) == {"k": text, "z": "1"}
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("+12", 12),
+        ("-0x1F", -31),
+        ("0o17", 15),
+        ("0b" + "1" * 128, 2**128 - 1),
+        ("-0b1" + "0" * 127, -(2**127)),
+        (str(2**128 - 1), 2**128 - 1),
+        (str(2**128), None),
+        (str(-(2**127)), -(2**127)),
+        (str(-(2**127) - 1), None),
+        ("0x" + "0" * 128, 0),
+        ("0x" + "0" * 129, None),
+        ("1.0", None),
+    ],
+)
+def test_an_integer_has_128_bits(text: str, number: int | None) -> None:
+    """In four bases and with as many digits, as mur's library reads it; what it spells is kept."""
+    assert yamlscalars.read_integer(text) == number
+    if number is not None:
+        assert yamlscalars.meaning(text) == Number(text, number)
 
 
 @pytest.mark.parametrize("text", ["", "~", "null", "Null", "NULL"])
