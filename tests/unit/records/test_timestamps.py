@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import datetime as dt
 
 import pytest
@@ -43,6 +44,24 @@ def test_short_way_equals_long_way(when: dt.datetime, nanos: int, digits: int) -
     plain = timestamps.plain(text)
     assert plain is not None
     assert (plain.secs, plain.nanos, plain.text) == (ts.secs, ts.nanos, text)
+
+
+def test_every_day_of_four_centuries_is_called_by_its_name() -> None:
+    """After which the calendar repeats itself; read again it is the same day."""
+    for ordinal in range(dt.date(1799, 12, 30).toordinal(), dt.date(2200, 1, 2).toordinal()):
+        days = ordinal - EPOCH.toordinal()
+        name = dt.date.fromordinal(ordinal).isoformat()
+        assert timestamps.write(days * 86_400, 0) == f"{name}T00:00:00Z"
+        assert timestamps.plain_micros(f"{name}T00:00:00Z") == days * 86_400_000_000
+
+
+@pytest.mark.parametrize("year", [4, 1896, 1900, 1904, 1999, 2000, 2001, 2100, 2400, 9999])
+def test_a_month_has_as_many_days_as_it_has(year: int) -> None:
+    """Every fourth year one more, but for three centuries in four."""
+    for month in range(1, 13):
+        longest = calendar.monthrange(year, month)[1]
+        days = [day for day in range(100) if timestamps.is_day(f"{year:04}-{month:02}-{day:02}")]
+        assert days == list(range(1, longest + 1))
 
 
 @pytest.mark.parametrize("date", ["2026-02-29", "2026-04-31", "2026-00-10", "2026-13-01", "1900-02-29"])
