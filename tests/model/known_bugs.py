@@ -16,6 +16,7 @@ from fleetsync import datasets
 from fleetsync.merge import register
 from fleetsync.records import loglines, stats
 from fleetsync.replica import counting, jsonl, versions
+from fleetsync.replica.appending import Appending
 from fleetsync.replica.counting import STATS, Counting
 from fleetsync.replica.edits import Edits
 from fleetsync.replica.index import Entry, FileState
@@ -79,29 +80,43 @@ def _read_behind_so_many_lines(logs: Logs, fd: Any, path: str, _row: object) -> 
 
 
 def _append_and_count_lines(
-    logs: Logs, log: Any, path: str, _row: object, fresh: Sequence[NewLine], origin: str, *, parked: bool
+    appending: Appending,
+    log: Any,
+    path: str,
+    _row: object,
+    fresh: Sequence[NewLine],
+    origin: str,
+    *,
+    parked: bool,
 ) -> None:
     """And after an append of ours all lines are known."""
     offset = log.look().size
     batch = jsonl.batch_of([line.body for line in fresh], empty=offset == 0)
     append = Append(path, log.look().inode, offset, batch, [line.key.id for line in fresh])
-    logs._journal.ledger.begin_append(append, origin)
-    logs._write(log, append)
+    appending._journal.ledger.begin_append(append, origin)
+    appending._write(log, append)
     found = _whole(log.fd)
-    logs._index.add([_entry(path, line) for line in found if line.offset >= offset])
-    _seen_to_line(logs, log.fd, path, len(found))
+    appending._index.add([_entry(path, line) for line in found if line.offset >= offset])
+    _seen_to_line(appending._logs, log.fd, path, len(found))
 
 
 def _replace_the_log(
-    logs: Logs, log: Any, path: str, row: Any, fresh: Sequence[NewLine], origin: str, *, parked: bool
+    appending: Appending,
+    log: Any,
+    path: str,
+    row: Any,
+    fresh: Sequence[NewLine],
+    origin: str,
+    *,
+    parked: bool,
 ) -> None:
     """The merged log is written beside the old one and renamed over it."""
     merged = {*(line.body for line in _whole(log.fd)), *(line.body for line in fresh)}
     append = Append(path, log.look().inode, 0, b"", [line.key.id for line in fresh])
-    logs._journal.ledger.begin_append(append, origin)
+    appending._journal.ledger.begin_append(append, origin)
     log.folder.create("merged", b"".join(body + b"\n" for body in sorted(merged)))
     log.folder.rename_to("merged", log.folder, log.name)
-    logs._read(log.folder.open_file(log.name, 0), path, row)
+    appending._logs.read_open(log.folder.open_file(log.name, 0), path, row)
 
 
 # --- counters ---------------------------------------------------------------------------------------------
@@ -165,13 +180,16 @@ BUGS = (
     Bug(
         "a cursor by line count",
         lambda: lines.LineModel(_SMALL),
-        [(Logs, "_read", _read_behind_so_many_lines), (Logs, "_append_held", _append_and_count_lines)],
+        [
+            (Logs, "read_open", _read_behind_so_many_lines),
+            (Appending, "_append_held", _append_and_count_lines),
+        ],
         "lacks lines",
     ),
     Bug(
         "a rename over the log",
         lambda: lines.LineModel(_SMALL._replace(slow=2)),
-        [(Logs, "_append_held", _replace_the_log)],
+        [(Appending, "_append_held", _replace_the_log)],
         "are not in the log any more",
     ),
     Bug(

@@ -23,6 +23,7 @@ from fleetsync.ports import Group
 from fleetsync.records import loglines, skills, stats, timestamps
 from fleetsync.records.names import DeviceId
 from fleetsync.replica import jsonl
+from fleetsync.replica.appending import Appending
 from fleetsync.replica.counting import STATS, Counting
 from fleetsync.replica.guard import Guard
 from fleetsync.replica.layout import see
@@ -121,6 +122,7 @@ class Running:
         self.journal = cast(Any, Journal(device.kept, self.steps))
         self.index = cast(Any, Index(device.indexed))
         self.logs = Logs(self.journal, self.index)
+        self.appending = Appending(self.journal, self.index, self.logs)
         self.counting = Counting(self.journal, lambda: NOW, self._token)
         manifest: Any = SimpleNamespace(current=lambda _path: SimpleNamespace(value=b"x", floor=None))
         unsigned: Any = SimpleNamespace(reasons=lambda *_: {}, forget=lambda _ids: None)
@@ -130,6 +132,7 @@ class Running:
             self.journal,
             self.index,
             self.logs,
+            self.appending,
             shelf,
             manifest,
             self.counting,
@@ -159,7 +162,7 @@ def start(running: Running) -> None:
     """As a start does, in its order."""
     root: RealFolder = running.folder
     running.counting.recover(root)
-    running.logs.recover(root)
+    running.appending.recover(root)
     running.counting.sweep(root, "skills/deploy")
     scan(running)
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 from fleetsync import files
-from fleetsync.replica import counting, logs
+from fleetsync.replica import appending, counting, logs
 from fleetsync.replica.index import IN_JOURNAL, Entry, FileState
 from fleetsync.replica.journal import ParkedLine
 from fleetsync.replica.ledger import Append, Count
@@ -205,7 +205,9 @@ def modelled_disk() -> Iterator[None]:
     with (
         mock.patch.object(logs, "os", OS),
         mock.patch.object(logs, "files", _FILES),
-        mock.patch.object(logs, "flocked", unlocked),
+        mock.patch.object(appending, "os", OS),
+        mock.patch.object(appending, "files", _FILES),
+        mock.patch.object(appending, "flocked", unlocked),
         mock.patch.object(counting, "os", OS),
         mock.patch.object(counting, "flocked", unlocked),
     ):

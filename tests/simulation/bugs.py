@@ -13,9 +13,9 @@ from typing import Any
 from fleetsync import files
 from fleetsync.records import stats
 from fleetsync.replica import jsonl
+from fleetsync.replica.appending import Appending
 from fleetsync.replica.counting import STATS, TEMPORARY, Counting
 from fleetsync.replica.ledger import Count, Ledger
-from fleetsync.replica.logs import Logs
 
 
 def glue() -> None:
@@ -51,7 +51,7 @@ def rename_over_the_log() -> None:
         log.folder.rename_to(f".{log.name}.new", log.folder, log.name)
         log.folder.sync()
 
-    Logs._write = write
+    Appending._write = write
 
 
 def no_append_intent() -> None:

@@ -25,7 +25,7 @@ class Bringing:
         self.troubles: dict[str, str] = {}
         self.wrote: Callable[[str], None] = lambda _path: None
         """Told, on the thread that called, of every file of home that was written for a peer."""
-        parts.logs.wrote = self._tell_written
+        parts.appending.wrote = self._tell_written
         self._ledger = parts.journal.ledger
         self._members = parts.members
         self._follow = parts.members.follow

@@ -2,8 +2,8 @@
 
 The protocol, with what a crash after each step leaves and what the next start makes of it:
 
-    J1  journal: state A = inode, offset, bytes, ids (logs.py)  ids known as a peer's, not counted
-    F1  log: append under the lock mur takes, fsync (logs.py)   A: settle the tail, then count
+    J1  journal: state A = inode, offset, bytes, ids (appending.py)  ids known as a peer's, not counted
+    F1  log: append under the lock mur takes, fsync (appending.py)   A: settle the tail, then count
     F2  lock stats.lock; read, compute, write temporary, fsync  A: the temporary is swept, count
     J3  journal: state P = temporary, directory, ids, epoch     P + temporary: remove it, count
     F3  rename the temporary over stats.json, fsync directory   P, no temporary: it is counted, J4

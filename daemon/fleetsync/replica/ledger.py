@@ -1,7 +1,7 @@
 """The ledger: which lines have been counted, and the writes and counts under way (SEMANTICS §5).
 
 Part of the journal, in its database and under its transactions. It knows ids and the states of the
-counting protocol; the files, and when a state is entered, are `counting.py`'s and `logs.py`'s.
+counting protocol; the files, and when a state is entered, are `counting.py`'s and `appending.py`'s.
 """
 
 from __future__ import annotations

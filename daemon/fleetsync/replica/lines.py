@@ -20,6 +20,7 @@ from fleetsync.merge import register
 from fleetsync.merge.register import Floor, Version
 from fleetsync.ports import Group, Key, Outcome, Verdict
 from fleetsync.records.names import DeviceId
+from fleetsync.replica.appending import Appending
 from fleetsync.replica.counting import STATS, Counting
 from fleetsync.replica.guard import Guard
 from fleetsync.replica.index import IN_JOURNAL, Entry, Index
@@ -50,6 +51,7 @@ class Lines:
         journal: Journal,
         index: Index,
         logs: Logs,
+        appending: Appending,
         shelf: Shelf,
         versions: Versions,
         counting: Counting,
@@ -64,6 +66,7 @@ class Lines:
         self._journal = journal
         self._index = index
         self._logs = logs
+        self._appending = appending
         self._shelf = shelf
         self._versions = versions
         self._counting = counting
@@ -124,7 +127,7 @@ class Lines:
             ]
         )
         if writable:
-            self._logs.append(root, path, row, writable, origin, parked=False)
+            self._appending.append(root, path, row, writable, origin, parked=False)
             self.count(root, path, row, {line.key.id: line.body for line in writable})
         if any(row.answers(line.body) for line in lines):
             self.unpark(root, path, row)
@@ -250,7 +253,7 @@ class Lines:
         self._verification.forget(line.id for line in parked if reasons.get(line.id) not in AWAITED)
         for origin in dict.fromkeys(line.origin for line in free):
             mine = [NewLine(Key(x.ts, x.id), x.body) for x in free if x.origin == origin]
-            self._logs.append(root, path, row, mine, origin or "", parked=True)
+            self._appending.append(root, path, row, mine, origin or "", parked=True)
         if free:
             self.count(root, path, row, {line.id: line.body for line in free})
 

@@ -1,10 +1,8 @@
-"""Log files in home: reading what was appended, and appending what peers have (SEMANTICS §4.1–4.3).
+"""Log files in home as they are read: which lines stand where, and which of them are new.
 
-Reading believes the file: a line that stands there is a member. Writing is paranoid: under the lock
-that mur takes, journalled before the first byte, one write, fsynced, and undone by blanking only our
-own bytes when the disk took part of it. A log is never renamed, sorted, shortened or rewritten.
-What a crash leaves: before J1 nothing; after J1 `recover` finds our bytes again and completes or
-blanks them; after the fsync the lines are members and only the count is outstanding (counting.py).
+Rule of the file: it believes what stands in a log, and a line that stands there is a member. It reads on
+where it last stopped, and all of a log that was replaced or lost lines. What is written is the business
+of `appending.py`, which is told here what it needs to know of a log, and tells what it has written.
 """
 
 from __future__ import annotations
@@ -12,13 +10,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import NamedTuple
 
 from fleetsync import datasets, files
-from fleetsync.datasets import Dataset, LogLock, Numbering
-from fleetsync.errors import FileChanged, FleetsyncError, IllegalName
-from fleetsync.files import Folder, ShortWrite, flocked
+from fleetsync.datasets import Dataset, Numbering
+from fleetsync.errors import FleetsyncError
+from fleetsync.files import Folder
 from fleetsync.ports import Key
 from fleetsync.records import loglines
 from fleetsync.records.names import DeviceId
@@ -32,8 +29,6 @@ CHUNK = 5 << 18
 """Bytes read at a time at most; a line is at most 1 MiB, so every chunk holds a line's end."""
 PORTION = 1 << 18
 """Bytes read at a time where lines are short: what is known of each costs more memory than the line."""
-HOLD = 1 << 20
-"""Bytes written at most while the log's lock is held."""
 
 
 class _Numbered(NamedTuple):
@@ -50,30 +45,12 @@ class NewLine(NamedTuple):
     body: bytes
 
 
-class _Open(NamedTuple):
-    """A log held open: its folder, name, and a descriptor that appends."""
-
-    folder: Folder
-    name: str
-    fd: int
-
-    def look(self) -> Look:
-        return look_of(os.fstat(self.fd))
-
-    def in_place(self) -> bool:
-        """Whether the path still names the file we hold."""
-        status = self.folder.status(self.name)
-        return status is not None and status.st_ino == os.fstat(self.fd).st_ino
-
-
 class Logs:
     """All log files of one home; single-threaded. Knows lines, not why they may be written."""
 
     def __init__(self, journal: Journal, index: Index) -> None:
         self.wrote_here: Callable[[Dataset, Sequence[bytes]], None] = lambda _row, _bodies: None
         """Told of lines that another program on this device has written."""
-        self.wrote: Callable[[str], None] = lambda _path: None
-        """Told of logs to which lines from peers have been appended."""
         self._journal = journal
         self._index = index
         self.shrunk: set[str] = set()
@@ -104,7 +81,7 @@ class Logs:
             fd = folder.open_file(name, os.O_RDONLY)
             try:
                 with files.storage_errors(folder.at(name)):
-                    return self._read(fd, path, row)
+                    return self.read_open(fd, path, row)
             finally:
                 os.close(fd)
 
@@ -128,7 +105,8 @@ class Logs:
         self._numbered.pop(path, None)
         return self._states.pop(path, None)
 
-    def _read(self, fd: int, path: str, row: Dataset) -> bool:
+    def read_open(self, fd: int, path: str, row: Dataset) -> bool:
+        """As `read`, of a log that is open."""
         look = look_of(os.fstat(fd))
         state = self._states.get(path)
         if state is not None and self._has_grown(fd, state, look):
@@ -210,7 +188,7 @@ class Logs:
         if not last:
             # A line longer than a chunk is over every limit: pass over it piece by piece.
             return data[:cut] if cut else data
-        if not rest or _can_be_keyed(row, path, rest):
+        if not rest or can_be_keyed(row, path, rest):
             return data
         self._torn.add(path)
         return data[:cut]
@@ -298,49 +276,9 @@ class Logs:
         """Lines whose key another, different line holds."""
         return sum(state.collisions for state in self._states.values())
 
-    # --- writing --------------------------------------------------------------------------------
+    # --- what is written here -------------------------------------------------------------------
 
-    def append(
-        self, root: Folder, path: str, row: Dataset, lines: Sequence[NewLine], origin: str, *, parked: bool
-    ) -> None:
-        """Append a peer's lines to their file, in this order, and make them members that stand there.
-
-        `parked` says that they are members already, with their bodies in the journal; otherwise they
-        are none. Raises `LockBusy`, `FileChanged`, `StorageFailed`; then the file holds none of the
-        lines of the write that failed, or the journal knows how to settle them.
-        """
-        folder, name = root.parent_of(path, create=not row.manifest)
-        with folder:
-            for batch in _holds(lines):
-                with _opened(folder, name, row) as log:
-                    self._append_held(log, path, row, batch, origin, parked=parked)
-        if parked:
-            self._journal.unpark([line.key.id for line in lines])
-        self.wrote(path)
-
-    def _append_held(
-        self, log: _Open, path: str, row: Dataset, lines: Sequence[NewLine], origin: str, *, parked: bool
-    ) -> None:
-        if not log.in_place():
-            raise FileChanged(f"{log.folder.at(log.name)} was replaced while it was being opened")
-        self._settle_outstanding(log, path, row)
-        changed = self.changed(path, log.look())
-        if changed:
-            self._read(log.fd, path, row)
-        # parked lines of another origin may have been found in the file while those before were written
-        missing = self._not_in_file(lines) if changed or parked else lines
-        if not missing:
-            return
-        offset = log.look().size
-        missing = self._number(log.fd, path, row, missing)
-        batch = jsonl.batch_of([line.body for line in missing], empty=offset == 0)
-        append = Append(path, log.look().inode, offset, batch, [line.key.id for line in missing])
-        self._journal.ledger.begin_append(append, origin)
-        self._write(log, append)
-        if not self._take_over(log, append, missing, origin, parked=parked):
-            self._read(log.fd, path, row)
-
-    def _number(self, fd: int, path: str, row: Dataset, lines: Sequence[NewLine]) -> Sequence[NewLine]:
+    def number(self, fd: int, path: str, row: Dataset, lines: Sequence[NewLine]) -> Sequence[NewLine]:
         """The lines as they are written here: numbered on from the highest in the file, if at all."""
         if row.numbering is None:
             return lines
@@ -356,13 +294,13 @@ class Logs:
             numbered.append(NewLine(line.key, row.numbering.given(line.body, number)))
         return numbered
 
-    def _take_over(
-        self, log: _Open, append: Append, lines: Sequence[NewLine], origin: str, *, parked: bool
+    def take_over(
+        self, fd: int, append: Append, lines: Sequence[NewLine], origin: str, *, parked: bool
     ) -> bool:
         """Make the lines just written members without reading them again; False if another writer's
         bytes got in between, so that they must be found where they really stand.
         """
-        state, look = self._states.get(append.path), log.look()
+        state, look = self._states.get(append.path), look_of(os.fstat(fd))
         end = append.offset + len(append.batch)
         if state is None or state.size != append.offset or look.size != end:
             return False
@@ -381,127 +319,17 @@ class Logs:
                     size=end,
                     mtime_ns=look.mtime_ns,
                     ctime_ns=look.ctime_ns,
-                    tail=_tail(log.fd, end),
+                    tail=_tail(fd, end),
                     lines=state.lines + len(lines),
                 )
             )
         return True
-
-    def _not_in_file(self, lines: Sequence[NewLine]) -> list[NewLine]:
-        standing = {
-            e.key.id for e in self._index.find([line.key.id for line in lines]) if e.offset != IN_JOURNAL
-        }
-        return [line for line in lines if line.key.id not in standing]
-
-    def _write(self, log: _Open, append: Append) -> None:
-        label = log.folder.at(log.name)
-        try:
-            files.write_fully(log.fd, append.batch, label)
-        except ShortWrite as error:
-            self._undo(log, append, error)
-            raise
-        with files.storage_errors(label):
-            os.fsync(log.fd)
-        if not log.in_place():
-            self._journal.ledger.finish_append(append.path, append.ids)
-            raise FileChanged(f"{label} was replaced while it was being written")
-
-    def _undo(self, log: _Open, append: Append, error: ShortWrite) -> None:
-        """The disk took part of the batch: blank our bytes; if even that fails, recovery settles it."""
-        end = os.lseek(log.fd, 0, os.SEEK_CUR)
-        if error.written:
-            _blank(log, end - error.written, error.written)
-        self._journal.ledger.finish_append(append.path, append.ids)
-
-    # --- settling -------------------------------------------------------------------------------
-
-    def recover(self, root: Folder) -> None:
-        """Settle every append that was under way when the process died."""
-        for append in self._journal.ledger.appends():
-            try:
-                path, row = datasets.require(append.path)
-                folder, name = root.parent_of(path)
-            except (FileNotFoundError, IllegalName):
-                self._journal.ledger.finish_append(append.path, append.ids)
-                continue
-            with folder, _opened(folder, name, row) as log:
-                self._settle(log, append, row)
-
-    def _settle_outstanding(self, log: _Open, path: str, row: Dataset) -> None:
-        for append in self._journal.ledger.appends():
-            if append.path == path:
-                self._settle(log, append, row)
-
-    def _settle(self, log: _Open, append: Append, row: Dataset) -> None:
-        absent: Sequence[bytes] = append.ids
-        if log.look().inode == append.inode:
-            data = files.read_span(log.fd, append.offset, max(0, log.look().size - append.offset))
-            todo = jsonl.settle(
-                data, append.offset, append.batch, lambda line: _can_be_keyed(row, append.path, line)
-            )
-            if todo.missing:
-                files.write_fully(log.fd, todo.missing, log.folder.at(log.name))
-                os.fsync(log.fd)
-            if todo.blank:
-                _blank(log, *todo.blank)
-            absent = _absent(append, todo.whole, row)
-        self._journal.ledger.finish_append(append.path, absent)
-
-
-def _absent(append: Append, whole: int, row: Dataset) -> list[bytes]:
-    """The ids whose lines lie behind the first `whole` bytes of the batch."""
-    standing = {
-        datasets.identify_in(row, append.path, line.body).id for line in loglines.lines(append.batch[:whole])
-    }
-    return [identity for identity in append.ids if identity not in standing]
-
-
-def _holds(lines: Sequence[NewLine]) -> Iterator[list[NewLine]]:
-    """The lines in portions of at most `HOLD` bytes, at least one line each."""
-    portion: list[NewLine] = []
-    size = 0
-    for line in lines:
-        if portion and size + len(line.body) > HOLD:
-            yield portion
-            portion, size = [], 0
-        portion.append(line)
-        size += len(line.body) + 1
-    if portion:
-        yield portion
-
-
-@contextmanager
-def _opened(folder: Folder, name: str, row: Dataset) -> Iterator[_Open]:
-    """The log open for appending, under the lock that mur's writer takes."""
-    fd = folder.open_file(name, os.O_RDWR | os.O_CREAT | os.O_APPEND)
-    lock = fd
-    try:
-        if row.lock is LogLock.SIDECAR:
-            lock = folder.open_file("events.lock", os.O_RDWR | os.O_CREAT)
-        with flocked(lock, folder.at(name)), files.storage_errors(folder.at(name)):
-            yield _Open(folder, name, fd)
-    finally:
-        os.close(fd)
-        if lock != fd:
-            os.close(lock)
 
 
 def _highest(numbering: Numbering, known: int | None, data: bytes) -> int | None:
     """The highest of the number known and those on these lines."""
     numbers = [known, *(numbering.of(line.body) for line in loglines.lines(data))]
     return max((number for number in numbers if number is not None), default=None)
-
-
-def _blank(log: _Open, offset: int, length: int) -> None:
-    """Blank through a second descriptor: on Linux pwrite(2) ignores the offset where O_APPEND is set."""
-    fd = log.folder.open_file(log.name, os.O_RDWR)
-    try:
-        if os.fstat(fd).st_ino != os.fstat(log.fd).st_ino:
-            raise FileChanged(f"{log.folder.at(log.name)} was replaced while it was being mended")
-        with files.storage_errors(log.folder.at(log.name)):
-            files.blank(fd, offset, length)
-    finally:
-        os.close(fd)
 
 
 def _carried(path: str, found: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
@@ -512,7 +340,8 @@ def _carried(path: str, found: Iterable[tuple[bytes, bytes]]) -> dict[bytes, byt
     return {identity: datasets.carried(row, line) for identity, line in found}
 
 
-def _can_be_keyed(row: Dataset, path: str, body: bytes) -> bool:
+def can_be_keyed(row: Dataset, path: str, body: bytes) -> bool:
+    """Whether these bytes are a member of this log."""
     try:
         datasets.identify_in(row, path, body.removesuffix(b"\r"))
     except FleetsyncError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fleetsync.records.names import DeviceId
+from fleetsync.replica.appending import Appending
 from fleetsync.replica.carried import Carried
 from fleetsync.replica.counting import Counting
 from fleetsync.replica.guard import Guard
@@ -45,6 +46,7 @@ class Parts:
         self.registers = Registers(versions, journal, self.history, around.token)
         self.counting = Counting(journal, around.time, around.token)
         self.logs = Logs(journal, index)
+        self.appending = Appending(journal, index, self.logs)
         self.shelf = Shelf(self.home, journal, index, self.logs)
         self.verification = Verification(versions, around.check)
         self.postponed = Postponed(around.now)
@@ -52,6 +54,7 @@ class Parts:
             journal,
             index,
             self.logs,
+            self.appending,
             self.shelf,
             versions,
             self.counting,

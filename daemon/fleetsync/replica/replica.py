@@ -86,7 +86,7 @@ class Replica:
             if root is None:
                 return
             parts.counting.recover(root)
-            parts.logs.recover(root)
+            parts.appending.recover(root)
             parts.registers.recover(root)
             parts.units.recover(root)
             for seen in parts.home.walk(root):

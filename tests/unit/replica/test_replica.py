@@ -17,8 +17,8 @@ from fleetsync import files
 from fleetsync.errors import IndexDamaged, JournalDamaged, NotFound, StorageFailed
 from fleetsync.files import Folder
 from fleetsync.ports import END, START, Group, HomeState, Outcome
+from fleetsync.replica.appending import Appending
 from fleetsync.replica.counting import Counting
-from fleetsync.replica.logs import Logs
 from fleetsync.replica.opening import rebuild_journal
 from fleetsync.replica.replica import Replica
 from fleetsync.replica.surroundings import Surroundings
@@ -235,14 +235,14 @@ def test_a_log_that_cannot_be_written_never_keeps_the_others_waiting(
         directory = tmp_path / "home/skills" / name
         directory.mkdir(parents=True)
         (directory / "skill.yaml").write_bytes(MANIFEST)
-    append = Logs.append
+    append = Appending.append
 
-    def refuse(self: Logs, root: Folder, path: str, *rest: Any, **more: Any) -> None:
+    def refuse(self: Appending, root: Folder, path: str, *rest: Any, **more: Any) -> None:
         if path == logs[1]:
             raise StorageFailed(f"{path}: Input/output error")
         append(self, root, path, *rest, **more)
 
-    monkeypatch.setattr(Logs, "append", refuse)
+    monkeypatch.setattr(Appending, "append", refuse)
     replica.scan(None)
     replica.settle()
     written = [(tmp_path / "home" / log).exists() for log in logs]

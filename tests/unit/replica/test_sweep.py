@@ -12,9 +12,9 @@ import pytest
 from fleetsync.errors import FileChanged, LockBusy, StorageFailed
 from fleetsync.files import Folder
 from fleetsync.ports import Group
+from fleetsync.replica.appending import Appending
 from fleetsync.replica.keyless import Keyless
 from fleetsync.replica.layout import STAGING
-from fleetsync.replica.logs import Logs
 from fleetsync.replica.swaps import Swaps
 from fleetsync.selection import EVERYTHING
 from tests.faults.scenarios import LOCAL, MANIFEST, NOW, PEER, REMOTE, version_of
@@ -88,19 +88,19 @@ def test_a_directory_that_goes_while_its_lines_are_written_is_looked_at_again(
     """Lines that waited for a manifest wait for the next one."""
     log = "skills/skill-0/events.jsonl"
     laptop.replica.apply([Group(log, list(REMOTE))], PEER)
-    append = Logs.append
+    append = Appending.append
 
-    def append_in_vain(_self: Logs, *_args: Any, **_kwargs: Any) -> None:
+    def append_in_vain(_self: Appending, *_args: Any, **_kwargs: Any) -> None:
         raise LockBusy(log)
 
-    def append_too_late(self: Logs, *args: Any, **kwargs: Any) -> None:
+    def append_too_late(self: Appending, *args: Any, **kwargs: Any) -> None:
         shutil.rmtree(laptop.path("skills/skill-0"))
         append(self, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Logs, "append", append_in_vain)
+        patch.setattr(Appending, "append", append_in_vain)
         make(laptop, 1)
-        patch.setattr(Logs, "append", append_too_late)
+        patch.setattr(Appending, "append", append_too_late)
         laptop.replica.settle()
     assert not laptop.path(log).exists()
     make(laptop, 1)
