@@ -123,6 +123,21 @@ def test_blocks_of_text_in_an_entry_come_through(winner: list[str], other: list[
     assert b"purpose: fleet-run" in merged
 
 
+@pytest.mark.parametrize("line_break", ["\n", "\r\n"])
+def test_no_line_more_stands_behind_a_block_of_text(line_break: str) -> None:
+    """The list is as long as its entries, whether it ended so before or does now."""
+    last = _entries(_manifest(QA, NOTED))
+    spliced = with_entries(_manifest(QA).replace(b"\n", line_break.encode()), last)
+    assert spliced.replace(b"\r\n", b"\n") == _manifest(QA, NOTED)
+    assert with_entries(_manifest(QA, NOTED), last[:1]) == _manifest(QA)
+
+
+def test_nothing_under_a_key_is_an_empty_mapping() -> None:
+    """A goal that says nothing is a goal; an owner is not."""
+    data = _manifest(QA).replace(b"v: 2", b"v: 2\ngoal:")
+    assert channel_manifests.parse_channel(data).goal == Goal()
+
+
 def test_a_newer_manifest_is_not_merged() -> None:
     """Its version is known, its list is nobody's business."""
     newer = _manifest(QA).replace(b"v: 2", b"v: 3")
@@ -283,7 +298,7 @@ def test_an_actor_may_be_a_list_in_yaml_too(owner: str, read: Human | System) ->
     """Its name has a type there as well: a number is none."""
     data = _manifest(QA).replace(b"{kind: human, name: me}", owner.encode())
     assert channel_manifests.parse_channel(data).owner == read
-    for bad in (b"[human, 7]", b"[human, ~]", b"[human]", b"[7, me]", b"human", b"7", b""):
+    for bad in (b"[human, 7]", b"[human, ~]", b"[human]", b"[7, me]", b"human", b"7", b"true", b"[]", b""):
         with pytest.raises(MalformedRecord):
             channel_manifests.parse_channel(_manifest(QA).replace(b"{kind: human, name: me}", bad))
 
