@@ -95,7 +95,7 @@ class Logs:
             self._index.drop_file(path)
 
     def forget(self, path: str) -> None:
-        """The file has left home; its members are taken care of by who moved it."""
+        """Nothing is known of the file any more; its members are taken care of by who says so."""
         self._forget(path)
         with self._index.transaction():
             self._index.drop_file(path)
@@ -111,6 +111,13 @@ class Logs:
         state = self._states.get(path)
         if state is not None and self._has_grown(fd, state, look):
             return self._take(fd, path, row, state, look)
+        try:
+            return self._read_anew(fd, path, row, look)
+        except BaseException:
+            self.forget(path)  # what has not been read again may be anywhere: all of it is, the next time
+            raise
+
+    def _read_anew(self, fd: int, path: str, row: Dataset, look: Look) -> bool:
         self._numbered.pop(path, None)
         before = {e.key.id for e in self._index.of_path(path) if e.offset != IN_JOURNAL}
         blank = FileState(path, look.device, look.inode, 0, 0, 0, b"", 0, 0, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -19,6 +20,7 @@ from fleetsync.files import Folder
 from fleetsync.ports import END, START, Group, HomeState, Outcome
 from fleetsync.replica.appending import Appending
 from fleetsync.replica.counting import Counting
+from fleetsync.replica.logs import PORTION
 from fleetsync.replica.opening import rebuild_journal
 from fleetsync.replica.replica import Replica
 from fleetsync.replica.surroundings import Surroundings
@@ -434,6 +436,29 @@ def test_a_disk_that_takes_half_a_batch_leaves_only_whole_lines(site: Site) -> N
     site.give(LOG, *REMOTE)
     assert sorted(site.lines()) == sorted(LOCAL + REMOTE)
     assert site.stats()["usage_count"] == len(REMOTE)
+
+
+def test_a_replaced_log_that_could_be_read_only_in_part_is_read_from_its_beginning(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No member stands where another line stands by now."""
+    other = [line(n, "b") for n in range(100, 3600)]
+    site.path(LOG).unlink()
+    site.path(LOG).write_bytes(b"".join(each + b"\n" for each in other))
+    read_span = files.read_span
+
+    def read_to_a_bad_block(fd: int, offset: int, length: int) -> bytes:
+        if offset >= PORTION - 2000 and length > 1000:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read_span(fd, offset, length)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "read_span", read_to_a_bad_block)
+        site.replica.scan(None)
+    assert "file-trouble" in {alert.code for alert in site.replica.condition().alerts}
+    site.replica.scan(None)
+    standing = [item.body for page in site.replica.between(START, END) for item in page if item.path == LOG]
+    assert sorted(standing) == sorted(other)
 
 
 # --- the index and the journal --------------------------------------------------------------------------
