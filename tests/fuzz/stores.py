@@ -98,7 +98,7 @@ def database_file(data: bytes) -> None:
                 journal = Journal.open(path)
                 try:
                     journal.versions()
-                    journal.parked()
+                    journal.parked_members()
                     journal.swaps()
                 finally:
                     journal.close()

@@ -259,11 +259,11 @@ class Journal:
 
     # parked lines
 
-    def parked(self, _path: str | None = None) -> list[ParkedLine]:
+    def parked(self, _path: str) -> list[ParkedLine]:
         return list(self._now.parked)
 
-    def parked_paths(self, *, without: str) -> dict[str, int]:
-        return {LOG: len(self._now.parked)} if self._now.parked else {}
+    def parked_reasons(self) -> list[tuple[str, str, int]]:
+        return [(LOG, reason, 1) for reason in {line.reason for line in self._now.parked}]
 
     def parked_bodies(self, ids: Sequence[bytes]) -> dict[bytes, bytes]:
         return {line.id: line.body for line in self._now.parked if line.id in ids}

@@ -66,6 +66,16 @@ class ParkedLine(NamedTuple):
     origin: str | None
 
 
+class ParkedMember(NamedTuple):
+    """A parked line without its body: where it belongs, and how many bytes it has."""
+
+    id: bytes
+    path: str
+    ts: int
+    size: int
+    origin: str | None
+
+
 class Swap(NamedTuple):
     """A register file being replaced: `staged` (under home) holds the new bytes, then the old."""
 
@@ -208,16 +218,15 @@ class Journal:
         with self.transaction():
             self._db.change_each("INSERT OR IGNORE INTO parked VALUES (?, ?, ?, ?, ?, ?)", lines)
 
-    def parked(self, path: str | None = None) -> list[ParkedLine]:
-        """Parked lines of one path, or all, in key order."""
-        where, arguments = ("", ()) if path is None else ("WHERE path = ?", (path,))
-        rows = self._db.query(f"SELECT * FROM parked {where} ORDER BY path, ts, id", arguments)
+    def parked(self, path: str) -> list[ParkedLine]:
+        """Parked lines of one path, in key order."""
+        rows = self._db.query("SELECT * FROM parked WHERE path = ? ORDER BY ts, id", (path,))
         return [ParkedLine(*row) for row in rows]
 
-    def parked_paths(self, *, without: str) -> dict[str, int]:
-        """How many lines are parked, by path, less those with this reason."""
-        query = "SELECT path, count(*) FROM parked WHERE reason != ? GROUP BY path"
-        return dict(self._db.query(query, (without,)).fetchall())
+    def parked_members(self) -> list[ParkedMember]:
+        """All parked lines, without their bodies: these may be many times as large."""
+        rows = self._db.query("SELECT id, path, ts, length(body), origin FROM parked")
+        return [ParkedMember(*row) for row in rows]
 
     def parked_reasons(self) -> list[tuple[str, str, int]]:
         """Path, reason, and how many lines of that path are parked for it."""

@@ -7,7 +7,7 @@ live manifest beside the log, on what mur here can read, on deletions and on the
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -24,7 +24,7 @@ from fleetsync.replica.appending import Appending
 from fleetsync.replica.counting import STATS, Counting
 from fleetsync.replica.guard import Guard
 from fleetsync.replica.index import IN_JOURNAL, Entry, Index
-from fleetsync.replica.journal import Journal, ParkedLine
+from fleetsync.replica.journal import Journal, ParkedLine, ParkedMember
 from fleetsync.replica.kinds import Kinds
 from fleetsync.replica.layout import see
 from fleetsync.replica.logs import Logs, NewLine
@@ -75,6 +75,7 @@ class Lines:
         self._postponed = postponed
         self._kinds = Kinds(journal)
         self._collided: set[bytes] = set()
+        self._judged: dict[str, Floor | None] = {}  # by which deletions all lines parked there were judged
         logs.wrote_here = self._kinds.learn
 
     # --- arriving ---------------------------------------------------------------------------------
@@ -185,8 +186,11 @@ class Lines:
         if not lines:
             return
         self._journal.park(lines)
+        for line in lines:
+            self._judged.pop(line.path, None)
+        members = [ParkedMember(x.id, x.path, x.ts, len(x.body), x.origin) for x in lines]
         with self._index.transaction():
-            new = {entry.key.id for entry in self._index.add([parked_entry(line) for line in lines])}
+            new = {entry.key.id for entry in self._index.add(map(parked_entry, members))}
             self._index.relocate([(x.id, IN_JOURNAL, len(x.body)) for x in lines if x.id not in new])
 
     # --- deletions --------------------------------------------------------------------------------
@@ -217,18 +221,31 @@ class Lines:
     # --- leaving the park -------------------------------------------------------------------------
 
     def unpark_all(self, root: Folder) -> None:
-        """Everywhere: write what may be written by now."""
-        for path in self._journal.parked_paths(without=""):
+        """Everywhere: write what may be written by now. A log of which all lines are in trash is not gone
+        through again while the same deletions count.
+        """
+        for path, row, trashed in self._parked_logs():
+            floor = self.floor(path, row)
+            if trashed and path in self._judged and self._judged[path] == floor:
+                continue
+            with self._apart(path):
+                self.unpark(root, path, row)
+                self._judged[path] = floor
+
+    def _parked_logs(self) -> Iterator[tuple[str, Dataset, bool]]:
+        """The logs carried here of which lines are parked, and whether all of these are in trash."""
+        reasons: defaultdict[str, set[str]] = defaultdict(set)
+        for path, reason, _ in self._journal.parked_reasons():
+            reasons[path].add(reason)
+        for path, found in reasons.items():
             row = datasets.find(path)
-            if row is not None:
-                with self._apart(path):
-                    self.unpark(root, path, row)
+            if row is not None and self.carries(path):
+                yield path, row, found == {TRASHED}
 
     def unpark_signed(self, root: Folder) -> None:
         """A key came, or the rule changed: so may the fate of lines that may be signed."""
-        for path in self._journal.parked_paths(without=""):
-            row = datasets.find(path)
-            if row is not None and row.signed is not None:
+        for path, row, _ in self._parked_logs():
+            if row.signed is not None:
                 with self._apart(path):
                     self.unpark(root, path, row)
 
@@ -337,10 +354,10 @@ def _as_carried(row: Dataset, body: bytes) -> bytes:
         return body
 
 
-def parked_entry(line: ParkedLine) -> Entry:
+def parked_entry(line: ParkedMember) -> Entry:
     """The index entry of a member whose body is in the journal."""
     origin = DeviceId(line.origin) if line.origin else None
-    return Entry(Key(line.ts, line.id), line.path, IN_JOURNAL, len(line.body), origin, 0)
+    return Entry(Key(line.ts, line.id), line.path, IN_JOURNAL, line.size, origin, 0)
 
 
 def has_manifest(root: Folder, path: str, row: Dataset) -> bool:

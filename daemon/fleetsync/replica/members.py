@@ -62,7 +62,7 @@ class Members:
         of the index that was undone, may have come between the two. The files follow with a scan.
         """
         versions = [_version_entry(m) for m in self._versions.all_members()]
-        entries = [*versions, *(parked_entry(line) for line in self._journal.parked())]
+        entries = [*versions, *map(parked_entry, self._journal.parked_members())]
         members = [entry for entry in entries if self._carries(entry.path)]
         with self._index.transaction():
             for state in self._index.files():

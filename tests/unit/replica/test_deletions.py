@@ -14,6 +14,7 @@ from fleetsync.ports import END, START, Group, HomeState, Outcome
 from fleetsync.records import ed25519
 from fleetsync.records.names import DeviceId
 from fleetsync.records.signatures import Check
+from fleetsync.replica.journal import Journal, ParkedLine
 from fleetsync.replica.replica import Replica
 from fleetsync.replica.surroundings import Surroundings
 from tests.faults.scenarios import LOCAL, LOG, MANIFEST, NEWER, NOW, PEER, SKEW, YAML, line, version_of
@@ -297,6 +298,30 @@ def test_restoring_brings_back_directory_manifest_and_lines(pair: tuple[Laptop, 
     for laptop in pair:
         assert laptop.path(YAML).read_bytes() == MANIFEST
         assert sorted(laptop.lines()) == sorted(LOCAL)
+
+
+def test_what_is_in_trash_is_not_read_again_with_every_look(
+    pair: tuple[Laptop, Laptop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much it is; until something may bring it back, or adds to it."""
+    one, two = pair
+    one.delete("deploy")
+    meet(one, two)
+    one.pass_time(61)
+    read: list[str] = []
+    parked = Journal.parked
+
+    def watched(self: Journal, path: str) -> list[ParkedLine]:
+        read.append(path)
+        return parked(self, path)
+
+    monkeypatch.setattr(Journal, "parked", watched)
+    one.pass_time(60)
+    one.pass_time(60)
+    assert read == []
+    assert one.replica.restore(SKILL, None)
+    assert read
+    assert sorted(one.lines()) == sorted(LOCAL)
 
 
 def test_a_late_writer_into_a_trashed_log_is_not_lost(pair: tuple[Laptop, Laptop]) -> None:

@@ -62,7 +62,7 @@ def test_calls_held_together_are_kept_together_or_not_at_all(journal: Journal) -
     with pytest.raises(StorageFailed), journal.transaction():
         _put_and_fail(journal)
     assert journal.get("one") == b"1"
-    assert journal.parked() == []
+    assert journal.parked(LOG) == []
 
 
 def _put_and_fail(journal: Journal) -> None:
@@ -203,16 +203,20 @@ def parked(identity: bytes, path: str, ts: int, reason: str = "manifest") -> Par
 
 
 def test_parked_lines_come_back_in_the_order_of_their_keys(journal: Journal, tmp_path: Path) -> None:
-    """Path, time, id: the order in which they are written once they may be."""
+    """Time, id: the order in which they are written once they may be."""
     lines = [parked(b"a", "x/e", 5), parked(b"b", "x/e", 5), parked(b"0", "x/e", 7), parked(b"1", "y/e", 1)]
     journal.park(lines[::-1])
     journal = again(journal, tmp_path)
-    assert journal.parked() == lines
     assert journal.parked("x/e") == lines[:3]
+    assert journal.parked("y/e") == lines[3:]
     assert journal.parked("z/e") == []
     assert journal.parked_bodies([b"0", b"a", b"nobody"]) == {b"0": b"body of 0", b"a": b"body of a"}
+    assert {(line.id, line.path, line.ts, line.size, line.origin) for line in journal.parked_members()} == {
+        (line.id, line.path, line.ts, len(line.body), line.origin) for line in lines
+    }
     journal.unpark([b"a", b"1"])
-    assert journal.parked() == lines[1:3]
+    assert journal.parked("x/e") == lines[1:3]
+    assert journal.parked("y/e") == []
     journal.close()
 
 
@@ -223,9 +227,6 @@ def test_a_line_that_is_parked_stays_so_for_its_own_reason(journal: Journal) -> 
     assert sorted(journal.parked_reasons()) == [("x/e", "manifest", 2), ("y/e", "kind", 1)]
     journal.set_reason([b"b", b"c"], "key")
     assert sorted(journal.parked_reasons()) == [("x/e", "key", 1), ("x/e", "manifest", 1), ("y/e", "key", 1)]
-    assert journal.parked_paths(without="manifest") == {"x/e": 1, "y/e": 1}
-    assert journal.parked_paths(without="key") == {"x/e": 1}
-    assert journal.parked_paths(without="") == {"x/e": 2, "y/e": 1}
 
 
 # --- what is under way ----------------------------------------------------------------------------
