@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from fleetsync.merge import register
+from tests.fakes.laptops import SECOND, SKILL, Laptop, meet
 from tests.faults.scenarios import LOCAL, LOG, MANIFEST, NOW, YAML
-from tests.unit.replica.test_deletions import SECOND, SKILL, Laptop, meet
 
 MINUTE = 60 * SECOND
 SEEN_GONE = 6 * SECOND

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleetsync.records import model_entries, models
-from tests.unit.replica.test_deletions import SECOND, Laptop, meet
+from tests.fakes.laptops import SECOND, Laptop, meet
 
 FILE = "models.yaml"
 NAMES = ["a", "b:/c", "d.e", "ü"]

@@ -21,8 +21,8 @@ from fleetsync.merge import register
 from fleetsync.replica.replica import Replica
 from tests.contracts.storage import members
 from tests.contracts.test_replica import DiskSite
+from tests.fakes.samples import PROFILE, manifest
 from tests.properties.test_convergence import ConvergenceOnDisk, sites
-from tests.unit.replica.test_datasets_on_disk import PROFILE, manifest
 
 SKILL = "skills/deploy/skill.yaml"
 CHANNEL = "channels/fleet-dev/channel.yaml"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from tests.fakes.samples import event, manifest
 from tests.fakes.signers import Signer
 from tests.system.fleet import Document, Fleet, Laptop, all_equal, until
-from tests.unit.replica.test_datasets_on_disk import event, manifest
 
 CHANNEL = "fleet-dev"
 EVENTS, YAML = f"channels/{CHANNEL}/events.jsonl", f"channels/{CHANNEL}/channel.yaml"

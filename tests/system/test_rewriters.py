@@ -10,29 +10,11 @@ from typing import Any
 
 import yaml
 
+from tests.fakes.samples import manifest
 from tests.system.fleet import Fleet, Laptop, all_equal, until
 
 HERE = Path(__file__).parent
 MODELS, CHANNEL = "models.yaml", "channels/fleet-dev/channel.yaml"
-MANIFEST = b"""v: 2
-id: fleet-dev
-title: 'fleet: dev'
-goal:
-  statement: ''
-  acceptance_criteria: []
-state: working
-owner:
-  kind: human
-  name: me
-participants:
-- actor:
-    kind: agent
-    id: mur
-  role: router
-  joined_at: 2026-05-30T00:00:00Z
-created_at: 2026-05-30T00:00:00Z
-updated_at: 2026-05-30T00:00:00Z
-"""
 
 
 def rewrite(kind: str, laptop: Laptop, path: str, count: int) -> subprocess.Popen[bytes]:
@@ -79,8 +61,8 @@ def test_both_sides_rewrite_models_in_a_loop(fleet: Fleet) -> None:
 def test_both_sides_rewrite_a_channel_in_a_loop(fleet: Fleet) -> None:
     """Everybody who joined on either laptop takes part on both."""
     desk, travel = fleet.pair()
-    desk.write(CHANNEL, MANIFEST)
-    until(partial(travel.has, CHANNEL, MANIFEST), "the channel has arrived")
+    desk.write(CHANNEL, manifest())
+    until(partial(travel.has, CHANNEL, manifest()), "the channel has arrived")
     count = 40
     writers = [rewrite("channel", laptop, CHANNEL, count) for laptop in (desk, travel)]
     assert [writer.wait(120) for writer in writers] == [0, 0]

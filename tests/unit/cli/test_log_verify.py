@@ -11,9 +11,9 @@ from fleetsync.records import channels, keyrings
 from fleetsync.records.names import DeviceId
 from fleetsync.replica.journal import Journal, ParkedLine, StoredVersion
 from fleetsync.replica.publishing import ROW
+from tests.fakes.samples import event
 from tests.fakes.signers import Signer
 from tests.unit.cli.conftest import Person, Said
-from tests.unit.replica.test_datasets_on_disk import event
 
 PEER = DeviceId("p" * 52)
 HERE, THERE, STRANGER = Signer("qa", 1), Signer("qa", 2), Signer("qa", 9)

@@ -10,8 +10,8 @@ import pytest
 from fleetsync.ports import Group, HomeState
 from fleetsync.replica.allowance import HOUR, Limits
 from fleetsync.replica.guard import Cause
+from tests.fakes.laptops import Laptop, meet
 from tests.faults.scenarios import LOG, MANIFEST, NOW, YAML, line, version_of
-from tests.unit.replica.test_deletions import Laptop, meet
 
 PEER, OTHER = "b" * 52, "c" * 52
 

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from fleetsync.ports import NOT_CARRIED, Group, Outcome
 from fleetsync.records import channels
-from tests.unit.replica.test_datasets_on_disk import EVENTS, YAML, event, manifest, write
-from tests.unit.replica.test_deletions import Laptop, meet
+from tests.fakes.laptops import Laptop, meet
+from tests.fakes.samples import EVENTS, YAML, event, manifest, write
 
 MARKER = "agents/qa/hitl-channel"
 OTHER = "channels/c2/events.jsonl"
-
-
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[tuple[Laptop, Laptop]]:
-    """Two laptops with empty homes."""
-    one, two = Laptop(tmp_path, "a"), Laptop(tmp_path, "b")
-    yield one, two
-    one.replica.close()
-    two.replica.close()
 
 
 def _mark(laptop: Laptop, channel: str) -> None:

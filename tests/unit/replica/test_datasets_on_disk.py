@@ -2,62 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import permutations
 from pathlib import Path
 
 import pytest
 
 from fleetsync import datasets, files
-from fleetsync.datasets import Dataset, Kind
+from fleetsync.datasets import Kind
 from fleetsync.ports import Group
 from fleetsync.records import channels
+from tests.fakes.laptops import Laptop, meet
+from tests.fakes.samples import EVENTS, PROFILE, YAML, event, manifest, row_of, write
 from tests.faults.scenarios import MANIFEST, line
-from tests.unit.replica.test_deletions import Laptop, meet
-
-CHANNEL = b"""v: 2
-id: fleet-dev
-title: 'fleet: dev'
-goal:
-  statement: ''
-  acceptance_criteria: []
-state: working
-owner:
-  kind: human
-  name: me
-participants:
-- actor:
-    kind: agent
-    id: %s
-  role: router
-  joined_at: %s
-created_at: 2026-05-30T00:00:00Z
-updated_at: %s
-"""
-PROFILE = b"""schema: 1
-name: qa
-description: %s
-identity:
-  pubkey: z%s
-"""
-EVENTS = "channels/fleet-dev/events.jsonl"
-YAML = "channels/fleet-dev/channel.yaml"
-
-
-def event(seq: int, text: str, kind: str = "message", extra: str = "") -> bytes:
-    """A channel event as mur writes it."""
-    return (
-        f'{{"seq":{seq},"ts":"2026-06-16T00:00:{seq:02}Z","actor":{{"kind":"agent","id":"qa"}},'
-        f'"kind":"{kind}","payload":{text}{extra}}}'
-    ).encode()
-
-
-def manifest(
-    agent: str = "mur", joined: str = "2026-05-30T00:00:00Z", updated: str = "2026-05-30T00:00:00Z"
-) -> bytes:
-    """A channel manifest with one participant."""
-    return CHANNEL % (agent.encode(), joined.encode(), updated.encode())
-
 
 SAMPLES: dict[str, tuple[str, bytes, bytes]] = {
     "skill-events": ("skills/deploy/events.jsonl", line(1, "a") + b"\n", line(2, "b") + b"\n"),
@@ -85,34 +41,6 @@ SAMPLES: dict[str, tuple[str, bytes, bytes]] = {
         b'{"event_id":"e-2","occurred_at":"2026-01-01T00:00:00Z","tenant_id":null}\n',
     ),
 }
-
-
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[tuple[Laptop, Laptop]]:
-    """Two laptops with empty homes."""
-    one, two = Laptop(tmp_path, "a"), Laptop(tmp_path, "b")
-    yield one, two
-    one.replica.close()
-    two.replica.close()
-
-
-def row_of(file: str) -> Dataset:
-    """The row whose items stand in this file."""
-    row = datasets.find_file(file)
-    assert row is not None
-    return row
-
-
-def write(laptop: Laptop, path: str, data: bytes) -> None:
-    """A program writes a file whole, with the manifest that its directory needs."""
-    target = laptop.path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    for name in row_of(path).manifest[:1]:
-        beside = target.with_name(name)
-        if not beside.exists():
-            beside.write_bytes(manifest() if name == "channel.yaml" else MANIFEST)
-    target.write_bytes(data)
-    laptop.replica.scan(None)
 
 
 def test_every_row_of_the_table_has_a_sample() -> None:

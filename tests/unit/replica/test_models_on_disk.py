@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from fleetsync.records import models
 from fleetsync.records.names import part_of
 from fleetsync.replica.registers import Registers
 from fleetsync.selection import EVERYTHING, Selection
-from tests.unit.replica.test_deletions import SECOND, Laptop, meet
+from tests.fakes.laptops import SECOND, Laptop, meet
 
 FILE = "models.yaml"
 MINE = """\
@@ -65,15 +64,13 @@ def offered(laptop: Laptop, name: str, value: bytes) -> bytes:
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Iterator[tuple[Laptop, Laptop]]:
+def pair(pair: tuple[Laptop, Laptop]) -> tuple[Laptop, Laptop]:
     """Two laptops with the same entries, each in a file of its own making."""
-    one, two = Laptop(tmp_path, "a"), Laptop(tmp_path, "b")
+    one, two = pair
     put(one, text())
     put(two, text(router="qwen").replace(b"# the models", b"# other words, the models"))
     meet(one, two)
-    yield one, two
-    one.replica.close()
-    two.replica.close()
+    return pair
 
 
 def test_only_the_entry_that_changed_travels_and_is_spliced(pair: tuple[Laptop, Laptop]) -> None:

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from fleetsync.ports import Group, HomeState
 from fleetsync.records import channel_manifests
-from tests.unit.replica.test_datasets_on_disk import EVENTS, YAML, event, manifest, write
-from tests.unit.replica.test_deletions import Laptop, meet
+from tests.fakes.laptops import Laptop, meet
+from tests.fakes.samples import EVENTS, YAML, event, manifest, write
 
 PROFILE = "agents/qa/profile.yaml"
 AT_HOME = b"schema: 1\nname: qa\ndescription: one\nidentity:\n  pubkey: z1\ntransport:\n  stdio: true\n"
-
-
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[tuple[Laptop, Laptop]]:
-    """Two laptops with empty homes."""
-    one, two = Laptop(tmp_path, "a"), Laptop(tmp_path, "b")
-    yield one, two
-    one.replica.close()
-    two.replica.close()
 
 
 def _told(laptop: Laptop) -> dict[str, tuple[str, str]]:

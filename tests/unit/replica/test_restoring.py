@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -13,8 +11,8 @@ from fleetsync.errors import NotFound
 from fleetsync.files import Folder
 from fleetsync.replica.guard import Cause
 from fleetsync.replica.restoring import MANY, Restoring
+from tests.fakes.laptops import SECOND, Laptop, meet
 from tests.faults.scenarios import LOCAL, MANIFEST, NEWER
-from tests.unit.replica.test_deletions import SECOND, Laptop, meet
 
 NEWEST = NEWER.replace(b"2026-06-30", b"2026-09-30")
 SKILLS = [f"skill-{n}" for n in range(MANY + 2)]
@@ -22,16 +20,14 @@ ONE, *OTHERS = FILES = [f"skills/{name}/skill.yaml" for name in SKILLS]
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Iterator[tuple[Laptop, Laptop]]:
+def pair(pair: tuple[Laptop, Laptop]) -> tuple[Laptop, Laptop]:
     """Two laptops on which all skills have been edited since they were made."""
-    one, two = Laptop(tmp_path, "a"), Laptop(tmp_path, "b")
+    one, two = pair
     for name in SKILLS:
         one.make(name, *LOCAL)
     write(one, NEWER, *FILES)
     meet(one, two)
-    yield one, two
-    one.replica.close()
-    two.replica.close()
+    return pair
 
 
 def write(laptop: Laptop, value: bytes, *files: str) -> None:

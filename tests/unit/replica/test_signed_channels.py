@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,25 +16,23 @@ from fleetsync.records.names import DeviceId
 from fleetsync.records.signatures import Signed, Verdict
 from fleetsync.replica.publishing import ROW
 from fleetsync.replica.verification import REASONS
+from tests.fakes.laptops import Laptop, meet
+from tests.fakes.samples import EVENTS, YAML, event, manifest
 from tests.fakes.signers import Signer
 from tests.faults.scenarios import NOW
-from tests.unit.replica.test_datasets_on_disk import EVENTS, YAML, event, manifest
-from tests.unit.replica.test_deletions import Laptop, meet
 
 CHANNEL = "fleet-dev"
 ON_ONE, ON_TWO, STRANGER = Signer("qa", 1, 2), Signer("qa", 3), Signer("qa", 9)
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Iterator[tuple[Laptop, Laptop]]:
+def pair(pair: tuple[Laptop, Laptop]) -> tuple[Laptop, Laptop]:
     """Two laptops with one channel, and an agent of the same name on each."""
-    one, two = Laptop(tmp_path, "a"), Laptop(tmp_path, "b")
+    one, two = pair
     for laptop in (one, two):
         _put(laptop, YAML, manifest())
         laptop.replica.expect([one.device, two.device])
-    yield one, two
-    one.replica.close()
-    two.replica.close()
+    return pair
 
 
 def _put(laptop: Laptop, path: str, data: bytes) -> None:

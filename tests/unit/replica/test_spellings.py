@@ -17,7 +17,7 @@ from fleetsync.ports import Group
 from fleetsync.records.names import NAME_RULES
 from fleetsync.replica.layout import is_spelled_so, respell
 from fleetsync.replica.spellings import Spellings
-from tests.unit.replica.test_deletions import Laptop, meet
+from tests.fakes.laptops import Laptop, meet
 
 UPPER, LOWER = "agents/QA/sys_prompt.md", "agents/qa/sys_prompt.md"
 

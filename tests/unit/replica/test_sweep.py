@@ -17,8 +17,8 @@ from fleetsync.replica.keyless import Keyless
 from fleetsync.replica.layout import STAGING
 from fleetsync.replica.swaps import Swaps
 from fleetsync.selection import EVERYTHING
+from tests.fakes.laptops import Laptop
 from tests.faults.scenarios import LOCAL, MANIFEST, NOW, PEER, REMOTE, version_of
-from tests.unit.replica.test_deletions import Laptop
 
 
 @pytest.fixture

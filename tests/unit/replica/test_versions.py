@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from fleetsync.ports import Group
+from tests.fakes.laptops import SECOND, Laptop
 from tests.faults.scenarios import NEWER, NOW, PEER, SKEW, YAML, version_of
-from tests.unit.replica.test_deletions import SECOND, Laptop
 
 
 def test_an_edit_is_later_than_what_it_replaces_whatever_the_clock_says(tmp_path: Path) -> None:

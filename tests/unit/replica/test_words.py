@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.laptops import SECOND, Laptop, meet
 from tests.faults.scenarios import LOG, MANIFEST, NOW, SKEW, YAML, line
-from tests.unit.replica.test_deletions import SECOND, Laptop, meet
 
 MINUTE = 60 * SECOND
 
