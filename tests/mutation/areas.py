@@ -138,7 +138,6 @@ AREAS = {
             "tests/unit/records/test_yamlscalars.py",
             "tests/unit/records/test_yamlsplices.py",
             "tests/unit/records/test_yamltree.py",
-            "tests/unit/records/test_channel_manifests.py",
         ),
         (
             "tests/unit/records/test_models.py::test_a_large_file_takes_no_time",
