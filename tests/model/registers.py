@@ -246,7 +246,7 @@ class Running:
         """As `Replica._bring`: the file becomes what it should be, and lines go where they belong."""
         if self._apply():
             current = self.versions.current(YAML)
-            self.history |= set(self.registers._losing_values(YAML, current))
+            self.history |= set(self.registers.losers.others(YAML, current))
             self._unpark()
             self.unread.clear()
 

@@ -75,7 +75,7 @@ class Bringing:
         if wrote:
             self.wrote(path)
         self.look_for_keys(root, [path])
-        self._registers.keep_losers(path)
+        self._registers.losers.keep_others(path)
         self._reset_counters(root)
         self._lines.unpark_beside(root, path)
 

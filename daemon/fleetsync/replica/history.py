@@ -63,8 +63,8 @@ class History:
             chosen = version in (None, entry.version) and sha256 in (None, entry.sha256)
             if entry.path == path and chosen:
                 return entry, self._load(entry)
-        wanted = "" if version is None else f" version {version}"
-        raise NotFound(f"history has no{wanted} of {path}", next_step="run `fleetsync history`")
+        wanted = "nothing" if version is None else f"no version {version}"
+        raise NotFound(f"history has {wanted} of {path}", next_step="run `fleetsync history`")
 
     def purge(self, keep: int, max_age: int) -> None:
         """Forget what is older than `max_age` µs, if `keep` newer values of its path exist."""

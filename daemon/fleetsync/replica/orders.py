@@ -66,7 +66,7 @@ class Orders:
         return {each: found[each] for each in found if _within(each, path) and self._carried.carries(each)}
 
     def _keep_local(self, root: Folder, path: str, value: bytes) -> HistoryEntry:
-        self._registers.keep_rivals(path, value)
+        self._registers.losers.keep_rivals(path, value)
         self._follow(self._versions.mint_word(path, value, keep_floor=True))
         self._registers.settle_file(root, path)
         digest, now = hashlib.sha256(value).hexdigest(), self._now()
@@ -89,6 +89,7 @@ class Orders:
                 value = datasets.require(entry.path)[1].value_of(raw)  # history has whole files too
                 self._units.give_back(root, entry.path)
                 self._sweep.believe(root, datasets.file_of(entry.path))
+                self._registers.losers.keep_rivals(entry.path, value, standing=True)
                 self._follow(self._versions.mint_word(entry.path, value, keep_floor=False))
                 self._bringing.bring(root, entry.path)
             self._sweep.sweep(root)

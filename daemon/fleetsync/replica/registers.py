@@ -20,8 +20,6 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import msgspec
-
 from fleetsync import datasets
 from fleetsync.errors import FileChanged, StorageFailed
 from fleetsync.files import Folder
@@ -32,6 +30,7 @@ from fleetsync.replica.edits import Edits
 from fleetsync.replica.history import History, Why
 from fleetsync.replica.journal import Journal, Swap
 from fleetsync.replica.layout import Seen
+from fleetsync.replica.losers import Losers
 from fleetsync.replica.reading import LIMIT, digest_of, found_at, read, read_file, values_of
 from fleetsync.replica.sightings import Sightings
 from fleetsync.replica.swaps import Swaps, is_foreign, was_made
@@ -64,6 +63,7 @@ class Registers:
         self.sightings = Sightings(journal)
         self._journal = journal
         self._history = history
+        self.losers = Losers(versions, history)
         self._clock = versions.clock
         self._swaps = Swaps(journal, versions.clock.now, token, LIMIT + 1)
         self.edits = Edits(versions, journal, self.sightings, self._wanted)
@@ -264,7 +264,7 @@ class Registers:
         if done.stands:
             self.sightings.bring(path, self.sightings.digest(path), fresh, self._clock.now())
             self._remember_file(root, path, target)
-            self._keep(path, done.swapped_out, target.version)
+            self.losers.keep_file(path, done.swapped_out, target.version)
         if done.raced:
             self._take_up(path, before, done.swapped_out, fresh)
 
@@ -317,46 +317,6 @@ class Registers:
         held = any(member.version.stamp.digest == digest for member in self.versions.members(path))
         return held or self.holds(path, value)
 
-    def _keep(self, path: str, raw: bytes, replaced_by: Version | None) -> None:
-        """What a file held at this path into history."""
-        value = values_of(path, raw).get(path)
-        if value is not None:
-            self.keep(path, value, replaced_by)
-
-    def _is_kept(self, path: str, raw: bytes) -> bool:
-        value = values_of(path, raw).get(path)
-        return value is None or self._history.holds(path, value)
-
-    def keep(self, path: str, value: bytes, replaced_by: Version | None = None) -> None:
-        """A value into history: as the loser of a conflict if it is a version that nothing covers."""
-        digest = register.digest_of(value)
-        lost = next((m for m in self.versions.members(path) if m.version.stamp.digest == digest), None)
-        stamp = None if lost is None else msgspec.msgpack.encode(lost.version.stamp)
-        device = None if lost is None else lost.version.stamp.device
-        if lost is not None and replaced_by is not None and lost.version.dot == replaced_by.dot:
-            return
-        gone = replaced_by is not None and replaced_by.value is None
-        why = Why.LOST_CONFLICT if lost is not None else Why.DELETED if gone else Why.REPLACED
-        self._history.keep(path, value, why, stamp, device)
-
-    def keep_rivals(self, path: str, value: bytes) -> None:
-        """What is about to lose to `value` by a person's word goes to history, held versions too."""
-        for member in self.versions.members(path):
-            rival = member.version
-            if rival.value is not None and rival.value != value:
-                stamp = msgspec.msgpack.encode(rival.stamp)
-                self._history.keep(path, rival.value, Why.LOST_CONFLICT, stamp, rival.stamp.device)
-
-    def keep_losers(self, path: str) -> None:
-        """Concurrent versions that lost and never stood in this device's file go to history too."""
-        current = self.versions.current(path)
-        for value in self._losing_values(path, current):
-            self.keep(path, value, current)
-
-    def _losing_values(self, path: str, current: Version | None) -> list[bytes]:
-        kept = None if current is None else current.value
-        return [v.value for v in self.versions.ripe(path) if v.value is not None and v.value != kept]
-
     def settle_file(self, root: Folder, path: str) -> None:
         """Take the file as it stands for the current version (it has just been minted from it)."""
         target = self.target(path)
@@ -406,7 +366,7 @@ class Registers:
                     return
         if placed is not None:
             self.sightings.remember(swap.path, found_at(swap.path, placed), None)
-        self._keep(swap.path, staged, self.versions.current(swap.path))
+        self.losers.keep_file(swap.path, staged, self.versions.current(swap.path))
 
     def _placed(self, root: Folder, swap: Swap) -> bytes | None:
         """What the swap put in place, if that stands there still."""
@@ -432,8 +392,8 @@ class Registers:
         if staged is not None and was_made(swap, staged):
             current = self.versions.current(swap.path)
             late = is_foreign(swap, staged)
-            if late or not self._is_kept(swap.path, staged):  # an error may have come before it was
-                self._keep(swap.path, staged, current)
+            if late or not self.losers.has_kept(swap.path, staged):  # an error may have come before it was
+                self.losers.keep_file(swap.path, staged, current)
             if late and current is not None:
                 change = self._rescue(swap.path, staged, None if swap.version == GONE_DIGEST else current)
         self._swaps.finish(root, swap)

@@ -30,7 +30,7 @@ class Restoring:
     """What went back in one home, and since when; single-threaded."""
 
     def __init__(self, registers: Registers, guard: Guard) -> None:
-        self._registers = registers
+        self._losers = registers.losers
         self._sightings = registers.sightings
         self._edits = registers.edits
         self._guard = guard
@@ -78,7 +78,7 @@ class Restoring:
         old = self._look_at(root, files)
         values = {path: value for each in old.values() for path, value in each.values.items()}
         for path, value in values.items():
-            self._registers.keep(path, value)
+            self._losers.keep(path, value)
         if values:
             digests = {path: hashlib.sha256(value).hexdigest() for path, value in values.items()}
             self._guard.hold(Cause.RESTORED, values, digests)

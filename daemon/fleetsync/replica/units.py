@@ -311,6 +311,7 @@ class Units:
                     self._mint_gone(path, watched=True)
         elif held.cause is Cause.RESTORED:
             for path, value in self._brought_back(held).items():
+                self._registers.losers.keep_rivals(path, value, standing=True)
                 self._follow(self._versions.mint_word(path, value, keep_floor=True))
         else:
             self._carry_out(root, {_unit(path) for path in held.paths if self._registers.is_gone(path)})

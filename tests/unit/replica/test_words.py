@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from fleetsync.ports import Group
 from tests.fakes.laptops import SECOND, Laptop, meet
-from tests.faults.scenarios import LOG, MANIFEST, NOW, SKEW, YAML, line
+from tests.faults.scenarios import LOG, MANIFEST, NOW, PEER, SKEW, YAML, line, version_of
 
 MINUTE = 60 * SECOND
 
@@ -151,3 +152,16 @@ def test_a_held_version_is_not_taken_for_a_line(trio: list[Laptop]) -> None:
     a.replica.scan([YAML])
     b.replica.apply(a.groups(), a.device)
     assert [each.code for each in b.replica.condition().alerts] == ["held"]
+
+
+def test_what_was_held_when_a_person_restored_is_in_history(trio: list[Laptop]) -> None:
+    """It loses to the word although it never stood there: nothing that a person wrote disappears."""
+    one, two, _ = trio
+    edit(two, 1)
+    meet(*trio)
+    ahead = version_of(b"from ahead\n", 1, {}, one.now + SKEW + MINUTE)
+    one.replica.apply([Group(YAML, [ahead])], PEER)
+    one.replica.restore(YAML, None)
+    entries = one.replica.history.entries(YAML)
+    assert b"from ahead\n" in {one.replica.history.value(YAML, entry.version)[1] for entry in entries}
+    assert len(entries) == len({(entry.sha256, entry.kind) for entry in entries})
