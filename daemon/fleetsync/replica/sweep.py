@@ -96,7 +96,7 @@ class Sweep:
         """Everything: what changed, what is gone, what was left to do."""
         identity = root.identity()
         seen = [each for each in self._home.walk(root) if self._carried.reads(each.path)]
-        self._units.came_back(self._inside(seen))
+        self._units.came_back(root)
         self._notice_restored_home(root, seen)
         for each in seen:
             self._scan_quietly(root, each)

@@ -84,7 +84,6 @@ class Units:
 
         `watched` False: what is missing now went while the daemon was down.
         """
-        self.came_back(present)
         missing = [path for path in self._registers.sightings.present() if path not in present]
         now = _Missing(self._now(), watched)
         since = {path: self._missing.get(path, now) for path in missing}
@@ -104,12 +103,14 @@ class Units:
             else:
                 self._missing.setdefault(path, now)
 
-    def came_back(self, present: Collection[str]) -> None:
-        """A full scan has seen these files: if all that the guard asks about is there again, the disk that
-        held it was away, and there is nothing to ask.
+    def came_back(self, root: Folder) -> None:
+        """If all that the guard asks about is there again, the disk that held it was away, and there is
+        nothing to ask.
         """
         held = self.guard.held
-        if held is not None and held.cause is Cause.DELETED_HERE and set(present).issuperset(held.paths):
+        if held is None or held.cause is not Cause.DELETED_HERE:
+            return
+        if all(each is Presence.HERE for each in presences(root, held.paths).values()):
             self.guard.release()
             self._missing.clear()
 

@@ -497,3 +497,18 @@ def test_a_file_in_another_spelling_is_no_change(pair: tuple[Laptop, Laptop]) ->
     )
     one.pass_time(6)
     assert one.ids() == before
+
+
+def test_a_question_about_entries_that_are_gone_outlives_a_restart(pair: tuple[Laptop, Laptop]) -> None:
+    """That the file is there says nothing of what is in it before it has been read."""
+    one, _ = pair
+    head, many = "schema_version: 1\nmodels:\n", range(20)
+    entries = [f"  m{n}:\n    provider: ollama\n    model: q{n}\n" for n in many]
+    put(one, (head + "".join(entries)).encode())
+    put(one, (head + "".join(entries[:5])).encode())
+    one.pass_time(6)
+    held = one.replica.guarded
+    assert held is not None
+    assert len(held.paths) == 17
+    one.reopen()
+    assert one.replica.guarded == held
