@@ -293,7 +293,7 @@ class Journal:
         query = "SELECT * FROM history"
         arguments: tuple[str, ...] = ()
         if path is not None:
-            query += " WHERE path = ?1 OR substr(path, 1, length(?1) + 1) = ?1 || '/'"
+            query += " WHERE path = ?1 OR path > ?1 || '/' AND path < ?1 || '0'"  # which comes after '/'
             arguments = (path,)
         return [HistoryEntry(*row) for row in self._db.query(f"{query} ORDER BY version DESC", arguments)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -274,6 +275,18 @@ def test_history_is_told_newest_first_of_a_file_a_directory_or_everything(journa
     assert journal.history("skills/deploy") == [told[1], told[0]]
     assert journal.history(YAML) == [told[0]]
     assert journal.history("skills/de%") == []
+
+
+def test_history_of_one_path_is_found_without_reading_all(journal: Journal) -> None:
+    """It is asked for with every value that is put aside, and grows for months."""
+    with journal.transaction():
+        for number in range(10_000):
+            journal.add_history(entry(f"skills/skill-{number % 1000}/skill.yaml", number))
+    began = time.process_time()
+    for number in range(300):
+        assert len(journal.history(f"skills/skill-{number}/skill.yaml")) == 10
+        assert len(journal.history(f"skills/skill-{number}")) == 10
+    assert time.process_time() - began < 0.4
 
 
 def test_numbers_of_history_are_never_given_twice(journal: Journal, tmp_path: Path) -> None:
