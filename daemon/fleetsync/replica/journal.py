@@ -30,13 +30,17 @@ CREATE TABLE superseded (path TEXT NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (
 CREATE TABLE trashing (token TEXT PRIMARY KEY, unit TEXT NOT NULL, since INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE parked (id BLOB PRIMARY KEY, path TEXT NOT NULL, ts INTEGER NOT NULL, body BLOB NOT NULL,
     reason TEXT NOT NULL, origin TEXT) WITHOUT ROWID;
-CREATE INDEX parked_by_path ON parked (path);
 CREATE TABLE swaps (staged TEXT PRIMARY KEY, path TEXT NOT NULL, version BLOB NOT NULL,
     replaced BLOB NOT NULL, since INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE history (version INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT NOT NULL, kind TEXT NOT NULL,
     at INTEGER NOT NULL, stamp BLOB, from_device TEXT, size INTEGER NOT NULL, sha256 TEXT NOT NULL);
 CREATE INDEX history_by_path ON history (path);
 """
+
+_INDEXES = (
+    "DROP INDEX IF EXISTS parked_by_path",  # of earlier journals; what waits is asked for with its reason
+    "CREATE INDEX IF NOT EXISTS parked_by_reason ON parked (path, reason)",
+)
 
 
 class StoredVersion(NamedTuple):
@@ -119,7 +123,15 @@ class Journal:
     @classmethod
     def open(cls, path: Path) -> Journal:
         """The journal at `path`, made if there is none."""
-        return cls(Database.open(path, _SCHEMA + ledger.SCHEMA, SCHEMA_VERSION))
+        database = Database.open(path, _SCHEMA + ledger.SCHEMA, SCHEMA_VERSION)
+        try:
+            with database.transaction():
+                for statement in _INDEXES:
+                    database.change(statement)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database)
 
     @classmethod
     def reading(cls, path: Path) -> Journal:
