@@ -295,9 +295,12 @@ class Lines:
     # --- counting ---------------------------------------------------------------------------------
 
     def count(self, root: Folder, path: str, row: Dataset, at_hand: dict[bytes, bytes]) -> None:
-        """Count what waits at a log; the bodies just written need not be read again."""
+        """Count what waits at a log; the bodies just written need not be read again. What cannot be counted
+        waits in the ledger, and is told: the lines stand in their file all the same.
+        """
         if row.stats is None:
             return
+        place = datasets.sibling(path, row.stats)
 
         def bodies(ids: Sequence[bytes]) -> dict[bytes, bytes]:
             elsewhere = [identity for identity in ids if identity not in at_hand]
@@ -307,8 +310,16 @@ class Lines:
 
         try:
             self._counting.count(root, path, bodies)
-        except (LockBusy, FileNotFoundError):
-            self._journal.ledger.finish_append(path)  # the ids wait in the ledger; `recount` comes back
+        except FileNotFoundError:
+            self._journal.ledger.finish_append(path)
+        except (LockBusy, StorageFailed) as error:
+            self._journal.ledger.finish_append(path)
+            self._postponed.add(place)
+            if isinstance(error, StorageFailed):
+                self.troubles[place] = f"{place}: {error}"
+        else:
+            self._postponed.done(place)
+            self.troubles.pop(place, None)
 
     def recount(self, root: Folder) -> None:
         """Counts that wait, and stats.json files that have vanished since peers' lines came."""

@@ -11,7 +11,7 @@ import pytest
 
 from fleetsync.errors import FileChanged, LockBusy, StorageFailed
 from fleetsync.files import Folder
-from fleetsync.ports import Group
+from fleetsync.ports import Group, Outcome
 from fleetsync.replica.appending import Appending
 from fleetsync.replica.keyless import Keyless
 from fleetsync.replica.layout import STAGING
@@ -142,3 +142,23 @@ def test_what_finds_no_place_again_and_again_leaves_nothing_behind(
         laptop.pass_time(60)
     assert "file-trouble" in {alert.code for alert in laptop.replica.condition().alerts}
     assert list(laptop.path(STAGING).iterdir()) == []
+
+
+def test_counters_that_cannot_be_written_keep_nothing_else_waiting(laptop: Laptop) -> None:
+    """A lock that a program run by another user left behind: told, and counted once it is mended."""
+    make(laptop, 2)
+    lock = laptop.path("skills/skill-0/stats.lock")
+    lock.mkdir()
+    for number in range(2):
+        log = f"skills/skill-{number}/events.jsonl"
+        assert {v.outcome for v in laptop.replica.apply([Group(log, list(REMOTE))], PEER)} == {Outcome.NEW}
+        assert set(REMOTE) <= set(laptop.path(log).read_bytes().split(b"\n"))
+    laptop.path("skills/skill-1/stats.json").unlink()
+    laptop.pass_time(60)
+    assert laptop.path("skills/skill-1/stats.json").exists()
+    assert not laptop.path("skills/skill-0/stats.json").exists()
+    assert "stats.lock" in str(laptop.replica.condition().alerts)
+    lock.rmdir()
+    laptop.pass_time(60)
+    assert laptop.path("skills/skill-0/stats.json").exists()
+    assert laptop.replica.condition().alerts == []
