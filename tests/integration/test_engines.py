@@ -384,19 +384,17 @@ async def test_a_dry_run_only_looks():
 
 
 async def test_a_fault_in_scheduled_work_ends_nothing(caplog):
-    """A sweep that breaks is logged; the next one is made as if nothing had been."""
+    """A purge that breaks is logged; the next thing is done as if nothing had been."""
     world = World("ab")
-    settle = world["a"].storage.settle
 
-    def broken():
+    async def broken():
         raise RuntimeError("a bug")
 
     async with world.running():
         await eventually(world.connected)
-        world["a"].storage.settle = broken
-        world.engine("a")._post_nowait(Due.SWEEP)
-        await eventually(lambda: "sweep failed" in caplog.text)
-        world["a"].storage.settle = settle
+        world.engine("a")._purge = broken
+        world.engine("a")._post_nowait(Due.PURGE)
+        await eventually(lambda: "purge failed" in caplog.text)
         world["a"].write(DEPLOY, [event(1)])
         world.engine("a")._post_nowait(Due.SWEEP)
         await eventually(lambda: world.equal(DEPLOY, 1))
