@@ -1,7 +1,7 @@
 """Settings: what a person chose, by flag, environment or file, and the defaults under them.
 
 A pure reading of text into frozen values; the one file it opens is the config file, and nobody below
-this floor imports it: `app.py` hands each part the values it needs. It refuses what it does not know:
+this floor imports it: `app/` hands each part the values it needs. It refuses what it does not know:
 an unknown key, a wrong type or a value out of bounds raises `BrokenConfig` naming file, line and key.
 Each setting is found in this order: flag, environment, file, default. Durations are in seconds. Every
 key stands with its default in config.example.toml. Implements DESIGN §10–11, docs/cli.md "Defaults".

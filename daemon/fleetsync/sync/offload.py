@@ -117,7 +117,7 @@ class Desk:
         return await self.change(lambda storage: storage.scan(paths))
 
     async def settle(self) -> bool:
-        """`Storage.settle`; `now` in seconds since 1970."""
+        """`Storage.settle`."""
         return await self.change(lambda storage: storage.settle())
 
     async def pages(self, open_pages: Callable[[Storage], Iterator[list[Item]]]) -> AsyncIterator[list[Item]]:

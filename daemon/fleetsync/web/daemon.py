@@ -1,6 +1,6 @@
 """`Daemon`: the running daemon as its user's commands see it.
 
-A port: `app.py` implements it, `web/control.py` serves it, tests serve a fake. Documents are those
+A port: `app/house.py` implements it, `web/control.py` serves it, tests serve a fake. Documents are those
 of CLI.md, as plain values ready to be written as JSON; every call may raise `FleetsyncError`.
 """
 
