@@ -261,6 +261,36 @@ def test_an_event_that_no_type_fits_has_content_too() -> None:
     assert read(line.replace(b'"a":1', b'"chain_id":7')).chain_id is None
 
 
+CONTENTS = {
+    "ProposalCreated": "8f67218de2619e9b732f13f7cb5d3437",
+    "ProposalValidated": "8eceff5652969c0b14138dad566985a5",
+    "FactPromoted": "5d29595c93dff2dbe237fb8687241b77",
+    "RecallExecuted": "ddb1f1429f7fa218c79f5ffbf2661427",
+    "ReplayTraceRecorded": "a02745bb5e937cfb0c63232dbab20701",
+    "ReplayabilityDowngraded": "d79d14bcc70c6e6dda0f85b7325bd368",
+    "ArtifactStateTransitioned": "a44738471da0143355567f02b8c56430",
+    "ArtifactRollbackRecorded": "c6c3bfdda8fdcab323779ca4151ad38c",
+    "BackendInvoked": "df5c9430544dbf9f1c20bca25d483a92",
+    "OutcomeRecorded": "91e54b3caddf0aa3e154d465ce2ebdf5",
+    "BudgetExceeded": "dcaa8e4afa8566e9c847d223d9c56978",
+    "PolicySnapshotCaptured": "8cbe2411075c691b1b9077012f1cd4e6",
+}
+
+
+def test_the_content_of_an_event_never_changes() -> None:
+    """Stores keep it: what they took in before an update must be a repeat of the same event after it."""
+    assert {event.kind: event.content for event in map(read, OWN_LINES)} == CONTENTS
+
+
+def test_an_older_name_of_a_kind_is_the_kind_and_stays_in_the_line() -> None:
+    """Equal in content to the present name."""
+    line = OWN_LINES[4]
+    older = read(line.replace(b'"ReplayTraceRecorded"', b'"TraceLinkRecorded"'))
+    assert (older.kind, older.written_kind) == ("ReplayTraceRecorded", "TraceLinkRecorded")
+    assert read(line).written_kind == "ReplayTraceRecorded"
+    assert older.content == read(line).content
+
+
 # --- helpers of the reference ----------------------------------------------------------------------------
 
 
