@@ -54,7 +54,7 @@ class Reading:
         self._pace = Pace(tempo.push)
         self._backoff = Backoff(random)
         self._settling = Backoff(random)
-        self._unsettled = 0.0  # seconds until what could not be settled is tried again
+        self._settle_from = float("-inf")  # monotonic time of the next try
         self._paths: set[str] = set()
         self._everything = False
         self._touched = anyio.Event()
@@ -90,11 +90,12 @@ class Reading:
         while not self._touched.is_set():
             self._stirred = stirred = anyio.Event()
             due = await self._desk.call(lambda storage: storage.due_in())
-            delay = float("inf") if due is None else max(due + FRUITLESS_SECONDS, self._unsettled)
+            delay = float("inf") if due is None else max(due, self._settle_from - self._monotonic())
+            if delay <= 0:
+                await self.settle()
+                continue
             with anyio.move_on_after(delay):
                 await stirred.wait()
-            if due is not None and not stirred.is_set():
-                await self.settle()
 
     async def settle(self) -> None:
         """Do what has become due."""
@@ -102,9 +103,9 @@ class Reading:
             await self._desk.settle()
         except Exception as error:  # nothing ends the reading
             logger.warning("not settled yet: %s", error, exc_info=not isinstance(error, LocalError))
-            self._unsettled = self._settling.next()
+            self._settle_from = self._monotonic() + self._settling.next()
         else:
-            self._unsettled = 0.0
+            self._settle_from = self._monotonic() + FRUITLESS_SECONDS
             self._settling.reset()
 
     async def read(self) -> bool:

@@ -144,3 +144,29 @@ async def test_what_a_peer_brings_may_become_due():
         await laptop.local.desk.apply([], laptop.device)
         await eventually(lambda: settled)
         tasks.cancel_scope.cancel()
+
+
+async def test_a_peer_that_never_pauses_puts_nothing_off():
+    """What is due is done between two of its batches."""
+    laptop = Laptop("a")
+    dues: list[float | None] = [0.2]
+    settled: list[bool] = []
+
+    def settle() -> bool:
+        dues[0] = None
+        settled.append(True)
+        return False
+
+    async def stream():
+        while True:
+            await laptop.local.desk.apply([], laptop.device)
+            dues[0] = None if settled else max(0.0, (dues[0] or 0.0) - 0.01)
+            await anyio.sleep(0.005)
+
+    laptop.storage.due_in, laptop.storage.settle = lambda: dues[0], settle
+    reading = Reading(laptop.local.desk, time.monotonic, lambda: 0.5, Tempo())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(reading.run)
+        tasks.start_soon(stream)
+        await eventually(lambda: settled)
+        tasks.cancel_scope.cancel()
