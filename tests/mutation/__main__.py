@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 from tests.mutation.areas import AREAS, Area
+from tests.mutation.whole_tests import PROFILE
 
 ROOT = Path(__file__).parents[2]
 MUTMUT = (sys.executable, "-c", "from mutmut.__main__ import cli; cli()")
@@ -60,7 +61,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as passing:
         place = options.place or Path(passing)
         lay_out(place, AREAS[options.area])
-        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "HYPOTHESIS_PROFILE": PROFILE}
         run = (*MUTMUT, "run", "--max-children", "1", *options.mutants)
         done = subprocess.run(run, cwd=place, env=environment, check=False).returncode
         subprocess.run((*MUTMUT, "results"), cwd=place, env=environment, check=False)

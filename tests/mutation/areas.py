@@ -33,6 +33,7 @@ AREAS = {
         tuple(f"merge/{name}.py" for name in ("fingerprint", "negentropy_wire", "ranges", "reconcile")),
         (
             "tests/unit/merge/test_fingerprint.py",
+            "tests/unit/merge/test_ranges.py",
             "tests/unit/merge/test_reconcile.py",
             "tests/unit/merge/test_reconcile_wire.py",
             "tests/properties/test_reconcile.py",
