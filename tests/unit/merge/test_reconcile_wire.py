@@ -134,3 +134,11 @@ def test_minimal_bounds() -> None:
     """The timestamp alone if it differs, else one byte more than both ids share."""
     assert minimal_bound((1, ID), (2, ID)) == (2, b"")
     assert minimal_bound((1, b"\1" * 32), (1, b"\1" * 3 + b"\2" * 29)) == (1, b"\1\1\1\2")
+
+
+def test_a_message_may_be_as_long_as_the_limit() -> None:
+    """And not a byte longer."""
+    limits = Limits(message=100)
+    assert read_version(b"\x61" + bytes(99), limits) == 0x61
+    with pytest.raises(MalformedMessage, match="101 bytes"):
+        read_version(b"\x61" + bytes(100), limits)
