@@ -42,11 +42,14 @@ class Trash:
         self._token = token
 
     def put(self, root: Folder, unit: str) -> Trashing | None:
-        """Move a directory out of home and keep a copy; None if it is not there.
+        """Move a directory out of home and keep a copy; None if it, or what it lay in, is not there.
 
         Raises `LockBusy` when a program holds the log for long; nothing has happened then.
         """
-        parent, name = root.parent_of(unit)
+        try:
+            parent, name = root.parent_of(unit)
+        except FileNotFoundError:
+            return None
         with parent, root.enter(UNDER_HOME, create=True) as trash:
             if parent.status(name) is None:
                 return None

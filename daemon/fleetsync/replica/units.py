@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
@@ -238,9 +239,9 @@ class Units:
 
     def _remove_file(self, root: Folder, path: str) -> None:
         """One of several manifests of a unit was deleted: only that file goes, into history."""
-        folder, name = root.parent_of(path)
-        with folder:
-            if folder.status(name) is not None:
+        with suppress(FileNotFoundError):  # somebody was faster
+            folder, name = root.parent_of(path)
+            with folder:
                 value = folder.read(name, datasets.MAX_BODY)
                 self._history.keep(path, value, Why.DELETED, None, None)
                 folder.remove(name)

@@ -493,3 +493,24 @@ def test_a_clock_that_is_set_back_does_not_keep_a_deletion_waiting(pair: tuple[L
     one.now -= 3600 * SECOND
     one.pass_time(6)
     assert one.replica.due_in() is None
+
+
+def test_a_deletion_arrives_where_all_of_its_kind_is_gone(pair: tuple[Laptop, Laptop]) -> None:
+    """Not only the directory but the one it lay in is missing, and nothing has looked yet: that is no error,
+    and a guard's question besides keeps nothing else waiting.
+    """
+    one, two = pair
+    prompt = "agents/qa/sys_prompt.md"
+    for laptop in pair:
+        laptop.path(prompt).parent.mkdir(parents=True)
+        laptop.path(prompt).write_bytes(b"Be kind.\n")
+        laptop.replica.scan(None)
+    meet(one, two)
+    shutil.rmtree(two.path("agents/qa"))
+    two.pass_time(0)
+    shutil.rmtree(one.path("agents"))
+    meet(one, two)
+    one.replica.scan(None)
+    one.replica.settle()
+    assert one.replica._parts.versions.current(prompt) == two.replica._parts.versions.current(prompt)
+    assert one.path(YAML).read_bytes() == two.path(YAML).read_bytes() == MANIFEST
