@@ -12,16 +12,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import anyio
+import httpcore
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
-from fleetsync.errors import Unreachable
+from fleetsync.errors import NotTrusted, Unreachable
 from fleetsync.records.addresses import Address
 from fleetsync.sync.exchange import Ending
 from fleetsync.sync.responder import Responder
 from fleetsync.sync.session import Session
 from fleetsync.sync.stride import WHOLE
 from fleetsync.wire.client import HttpPeer
+from fleetsync.wire.dialing import HungUp
 from fleetsync.wire.listener import Listener
 from fleetsync.wire.server import application
 from tests.fakes.devices import make_device
@@ -135,3 +137,29 @@ async def test_a_reset_is_not_taken_for_a_refusal(tmp_path, budget):
             result = await Session(pair.near.local, pair.peer).run()
             assert type(result.error) in (Unreachable, type(None))
         assert pair.middlebox.resets > 0
+
+
+RESET, HUNG_UP = httpcore.ReadError("it was reset"), HungUp("it was closed")
+
+
+@pytest.mark.parametrize(
+    ("broken", "expected"),
+    [
+        ([HUNG_UP, HUNG_UP, HUNG_UP], NotTrusted),
+        ([RESET, HUNG_UP, HUNG_UP], NotTrusted),
+        ([HUNG_UP, RESET, RESET], httpcore.ReadError),
+        ([RESET, RESET, RESET], httpcore.ReadError),
+    ],
+)
+async def test_most_of_three_connections_say_what_it_was(tmp_path, broken, expected):
+    """A host that refuses hangs up, but where the request has come by then its system resets instead."""
+    own, other = make_device(tmp_path, "own"), make_device(tmp_path, "other")
+    peer, left = HttpPeer(other.certificate, own, list), iter(broken)
+
+    async def ask(attempt):
+        attempt.is_fresh = True
+        raise next(left)
+
+    with pytest.raises(expected):
+        await peer._persist(ask)
+    await peer.aclose()
