@@ -91,8 +91,18 @@ class Logs:
         if state is None:
             return
         with self._index.transaction():
-            self._index.remove([e.key.id for e in self._index.of_path(path) if e.offset != IN_JOURNAL])
+            self._let_go(path, {e.key.id for e in self._index.of_path(path) if e.offset != IN_JOURNAL})
             self._index.drop_file(path)
+
+    def _let_go(self, path: str, ids: set[bytes]) -> set[bytes]:
+        """These lines do not stand in the file. They stay members if the journal has their bodies, as after
+        a power loss that took more of the index than of the journal. Returns the others, which are none now.
+        """
+        kept = [line for line in self._journal.parked(path) if line.id in ids] if ids else []
+        self._index.relocate([(line.id, IN_JOURNAL, len(line.body)) for line in kept])
+        lost = ids - {line.id for line in kept}
+        self._index.remove(list(lost))
+        return lost
 
     def forget(self, path: str) -> None:
         """Nothing is known of the file any more; its members are taken care of by who says so."""
@@ -124,8 +134,7 @@ class Logs:
         with self._index.transaction():
             present: set[bytes] = set()
             changed = self._take(fd, path, row, blank, look, present)
-            lost = before - present
-            self._index.remove(list(lost))
+            lost = self._let_go(path, before - present)
         if lost:
             self.shrunk.add(path)
         return changed or bool(lost)

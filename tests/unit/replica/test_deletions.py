@@ -514,3 +514,30 @@ def test_a_deletion_arrives_where_all_of_its_kind_is_gone(pair: tuple[Laptop, La
     one.replica.settle()
     assert one.replica._parts.versions.current(prompt) == two.replica._parts.versions.current(prompt)
     assert one.path(YAML).read_bytes() == two.path(YAML).read_bytes() == MANIFEST
+
+
+def test_lines_in_the_journal_are_members_whatever_an_older_index_says(pair: tuple[Laptop, Laptop]) -> None:
+    """A power loss took the index back to when they stood in the file; meanwhile they were deleted and came
+    back from a peer into the journal, and another file stands there. They are not lost, nor written twice.
+    """
+    one, two = pair
+    one.replica.close()
+    index = one.folder / "state/index.db"
+    older = index.read_bytes()
+    one.replica = one._open()
+    one.delete("deploy")
+    meet(one, two)
+    one.replica.close()
+    for path in index.parent.glob("index.db*"):
+        path.unlink()
+    index.write_bytes(older)
+    one.path(SKILL).mkdir()
+    one.path(YAML).write_bytes(NEWER)
+    late = line(59, "late")
+    one.path(LOG).write_bytes(late + b"\n")
+    one.replica = one._open()
+    assert {body for group in one.groups() if group.path == LOG for body in group.bodies} == {*LOCAL, late}
+    meet(one, two)
+    one.replica.scan(None)
+    assert one.lines().count(late) == 1
+    assert len(one.lines()) == len(set(one.lines()))
