@@ -258,8 +258,7 @@ class HttpPeer:
                     raise Unreachable(f"the connections to {self._name} were dropped") from error
                 broken += [error] * attempt.is_fresh
                 # A refusing host hangs up, but where the request had come by then its system resets.
-                hung_up = sum(isinstance(each, HungUp) for each in broken)
-                if len(broken) == TRIES and 2 * hung_up > TRIES:
+                if len(broken) == TRIES and any(isinstance(each, HungUp) for each in broken):
                     raise NotTrusted(
                         f"{self._name} closed the connection without a word: not trusted by that peer?"
                     ) from error
