@@ -2,7 +2,8 @@
 
 mutmut finds modules below `src/` and writes beside them, so the work is done in a copy; what it found
 stays there with `--in`, and is gone on with. The words of errors are left alone: people read them.
-A mutant that loops for ever is noticed after six seconds and six times what its tests take.
+A mutant that loops for ever is noticed once a single test has computed for two seconds and six times what it
+usually takes; one that waits for ever, after six seconds and six times what all its tests take.
 """
 
 from __future__ import annotations

@@ -69,6 +69,7 @@ def test_bad_numbers_are_refused(text: str) -> None:
         "000002" + encode_varint(2**63).hex(),
         "0502ffff00" + "0101fe00",
         "0001ff00" + "0001fe00",
+        "0502aa0100" + "0101aa00",
     ],
     ids=[
         "no-length",
@@ -81,6 +82,7 @@ def test_bad_numbers_are_refused(text: str) -> None:
         "huge-list",
         "decreasing",
         "decreasing-at-infinity",
+        "decreasing-by-its-end",
     ],
 )
 def test_bad_ranges_are_refused(text: str) -> None:
@@ -117,6 +119,13 @@ def test_a_flood_of_empty_ranges_ends_early() -> None:
         read("010000" * 300_000)
     assert time.process_time() - began < 1
     assert len(read("010000" * 100)) == 100
+
+
+def test_a_message_may_have_as_many_ranges_as_the_limit() -> None:
+    """And not one more."""
+    assert len(read("010000" * 3, Limits(ranges=3))) == 3
+    with pytest.raises(MalformedMessage, match="more than 3"):
+        read("010000" * 4, Limits(ranges=3))
 
 
 def test_rewinding_forgets_the_timestamp_too() -> None:
