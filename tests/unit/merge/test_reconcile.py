@@ -20,7 +20,7 @@ from fleetsync.merge.negentropy_wire import (
     read_ranges,
 )
 from fleetsync.merge.ranges import ListRanges, starts_block
-from fleetsync.merge.reconcile import FRAME_LIMIT, REFERENCE, TUNED, Initiator, Step, respond
+from fleetsync.merge.reconcile import FRAME_LIMIT, REFERENCE, TUNED, Initiator, Profile, Step, respond
 
 
 def keys(start: int, stop: int) -> list[Key]:
@@ -73,6 +73,16 @@ def test_members_of_one_instant_are_told_apart_by_id(few: int) -> None:
     assert told == {key[1] for key in own} - {key[1] for key in theirs}
 
 
+@pytest.mark.parametrize(("members", "parts"), [(1, 1), (2, 2), (17, 2), (18, 3), (273, 3), (274, 4)])
+def test_the_first_message_is_finest_at_the_newest_items(members: int, parts: int) -> None:
+    """The newest item by id; before it sixteen, then sixteen times as many, and so on down to the oldest."""
+    opening = list(read_ranges(Initiator().initiate(ListRanges(keys(0, members))), Limits()))
+    assert [part.mode for part in opening] == [FINGERPRINT] * (parts - 1) + [ID_LIST]
+    assert opening[-1][:3] == (END, ID_LIST, keys(members - 1, members)[0][1])
+    cuts = [part.upper for part in opening[:-1]][-2:]
+    assert cuts == [(keys(n, n + 1)[0][0], b"") for n in (members - 17, members - 1) if n > 0]
+
+
 def test_an_empty_set_asks_for_the_whole_span() -> None:
     """Who has nothing lists nothing and is listed nothing."""
     steps, size = exchange([], keys(0, 5000))
@@ -111,6 +121,20 @@ def test_a_peer_with_few_of_many_leaves_spans_between_them() -> None:
     assert sum(len(step.have) for step in steps) < 2000
 
 
+@pytest.mark.parametrize("few", [1, 2, 1023, 1024])
+def test_a_run_that_the_peer_lacks_is_a_span_from_1024_members_on(few: int) -> None:
+    """Fewer are told by id."""
+    own = keys(0, few)
+    writer = Writer()
+    writer.id_list(END, b"")
+    initiator = Initiator()
+    initiator.initiate(ListRanges(own))
+    step = initiator.receive(ListRanges(own), bytes(writer.out))
+    assert step == (
+        Step(None, have_spans=[(own[0], END)]) if few == 1024 else Step(None, [i for _, i in own])
+    )
+
+
 def test_nothing_is_told_twice() -> None:
     """An id is news once per session, however often the peer repeats it."""
     writer = Writer()
@@ -133,6 +157,18 @@ def test_large_splits_stand_on_block_edges() -> None:
     assert {part.upper[0] for part in parts[:-1]} <= edges
     opening = list(read_ranges(Initiator().initiate(ListRanges(own)), Limits()))
     assert {part.upper[0] for part in opening[:-3]} <= edges
+
+
+@pytest.mark.parametrize("members", [16 * 64, 16 * 64 - 1])
+def test_parts_of_half_a_block_stand_on_block_edges(members: int) -> None:
+    """Smaller ones are equally large."""
+    own = keys(0, members)
+    answer = respond(ListRanges(own), bytes(_whole(bytes(16)).out))
+    cuts = {part.upper[0] for part in read_ranges(answer, Limits())} - {END[0]}
+    if members == 16 * 64:
+        assert cuts <= {key[0] for key in own if starts_block(key[1])}
+    else:
+        assert cuts == {own[64 * n][0] for n in range(1, 16)}
 
 
 def test_two_strangers_with_long_histories_need_few_round_trips() -> None:
@@ -189,6 +225,17 @@ def test_the_frame_limit_is_always_on() -> None:
         assert FRAME_LIMIT - 1000 < len(answer) <= FRAME_LIMIT
 
 
+@pytest.mark.parametrize(("profile", "most"), [(TUNED, 121), (REFERENCE, 122)])
+def test_a_list_that_just_fits_is_given_whole(profile: Profile, most: int) -> None:
+    """With one member more it ends in front of that."""
+    own, writer = keys(0, most + 1), Writer()
+    writer.id_list(END, b"")
+    for members, upper in ((own[:most], END), (own, own[most])):
+        answer = respond(ListRanges(members), bytes(writer.out), profile, 4096)
+        first = next(read_ranges(answer, Limits()))
+        assert first[:3] == (upper, ID_LIST, b"".join(identity for _, identity in own[:most]))
+
+
 def test_a_flood_of_bogus_fingerprints_is_answered_in_linear_time() -> None:
     """45,000 fingerprints that match nothing: one message of at most 1 MiB, quickly."""
     writer = Writer()
@@ -207,6 +254,18 @@ def test_a_short_list_of_a_small_range_is_answered_by_a_list() -> None:
         writer = Writer()
         writer.id_list(END, listed)
         assert [part.mode for part in read_ranges(respond(theirs, bytes(writer.out)), Limits())] == modes
+
+
+@pytest.mark.parametrize(("listed", "own", "ids"), [(1, 132, 132), (1, 133, 8), (10, 168, 168), (10, 169, 8)])
+def test_much_is_a_block_and_four_members_more_for_each_that_is_listed(
+    listed: int, own: int, ids: int
+) -> None:
+    """So much is answered by its first eight members, and parts of what follows."""
+    writer = Writer()
+    writer.id_list(END, b"".join(identity for _, identity in keys(0, listed)))
+    answer = list(read_ranges(respond(ListRanges(keys(0, own)), bytes(writer.out)), Limits()))
+    assert answer[0].payload == b"".join(identity for _, identity in keys(0, ids))
+    assert [part.mode for part in answer[1:]] == ([] if ids == own else [FINGERPRINT] * 16)
 
 
 def test_an_endless_peer_is_left() -> None:
