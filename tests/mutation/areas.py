@@ -55,6 +55,14 @@ AREAS = {
             "tests/unit/replica/test_replica.py",
         ),
     ),
+    "appending": Area(
+        ("replica/appending.py", "replica/losers.py"),
+        (
+            "tests/unit/replica/test_appending.py",
+            "tests/unit/replica/test_losers.py",
+            "tests/unit/replica/test_replica.py",
+        ),
+    ),
     "skills": Area(
         tuple(
             f"records/{name}.py"
