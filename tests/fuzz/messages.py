@@ -22,7 +22,7 @@ from fleetsync.merge.ranges import ListRanges
 from fleetsync.ports import Group
 from fleetsync.records.addresses import parse_address
 from fleetsync.records.names import DeviceId
-from fleetsync.sync.session import covering_versions
+from fleetsync.sync.transfer import covering_versions
 from fleetsync.wire import codec
 from fleetsync.wire.listener import Caller
 from fleetsync.wire.messages import MAX_EXPANDED, Batch, Heartbeat, Hello, Receipt, Refusal, RosterOffer, Want

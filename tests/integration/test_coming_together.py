@@ -184,14 +184,14 @@ def test_a_doubt_that_arises_during_an_exchange_is_followed_up_after_it() -> Non
             async def exchange() -> None:
                 nonlocal exchanges
                 exchanges += 1
-                link._doubted.set()
+                link._standing.doubt()
                 await anyio.sleep(1.0)
 
             async def differs(remote: Head) -> bool:
                 return exchanges < 3
 
-            link._exchange_or_fail, link._differs = exchange, differs
-            link._doubted.set()
+            link._exchange_or_fail, link._standing.differs = exchange, differs
+            link._standing.doubt()
             await eventually(lambda: exchanges == 3)
 
     play(story)

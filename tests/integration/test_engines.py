@@ -24,8 +24,9 @@ from fleetsync.errors import (
 from fleetsync.ports import Head
 from fleetsync.sync import changes, push
 from fleetsync.sync.exchange import Ending
-from fleetsync.sync.link import CALM_SECONDS, DOUBT_SECONDS, PeerSettings
+from fleetsync.sync.link import PeerSettings
 from fleetsync.sync.schedule import Due
+from fleetsync.sync.standing import CALM_SECONDS, DOUBT_SECONDS
 from fleetsync.sync.wake import Change
 from fleetsync.wire import codec
 from tests.fakes.engines import Wire, World
@@ -187,11 +188,11 @@ async def test_a_difference_that_is_under_way_is_left_alone():
         world.write("a", DEPLOY, [event(1)])
         await eventually(lambda: world.equal(DEPLOY, 1))
         before = len(world.exchanges)
-        await link._match(other, first=False)
+        await link._standing.match(other, first=False)
         await anyio.sleep(2 * DOUBT_SECONDS)
         assert len(world.exchanges) == before
         await eventually(lambda: link.outbox.unchanged_for() > CALM_SECONDS + 2 * DOUBT_SECONDS)
-        await link._match(other, first=False)
+        await link._standing.match(other, first=False)
         await eventually(lambda: len(world.exchanges) > before)
 
 

@@ -28,8 +28,8 @@ from fleetsync.ports import Group, Outcome, Verdict
 from fleetsync.records.names import DeviceId
 from fleetsync.sync.exchange import Ending
 from fleetsync.sync.responder import Responder
-from fleetsync.sync.session import Session, covering_versions
-from fleetsync.sync.transfer import paths_of
+from fleetsync.sync.session import Session
+from fleetsync.sync.transfer import covering_versions, paths_of
 from fleetsync.wire import codec
 from fleetsync.wire.messages import MAX_EXCLUDED, Batch, Heartbeat, Hello, Receipt, Refusal, RosterOffer, Want
 from fleetsync.wire.statuses import MAX_SHOWN, error_of

@@ -30,14 +30,15 @@ from fleetsync.ports import NOT_CARRIED, Group, Head, Outcome
 from fleetsync.sync import transfer
 from fleetsync.sync.accord import Accord
 from fleetsync.sync.backoff import Backoff
-from fleetsync.sync.exchange import Ending, Exchange, Heads
+from fleetsync.sync.exchange import Ending, Exchange
 from fleetsync.sync.local import LocalDevice
 from fleetsync.sync.milestones import Milestones
 from fleetsync.sync.push import Outbox
 from fleetsync.sync.responder import Responder
 from fleetsync.sync.rival import Rival
 from fleetsync.sync.rounds import Rounds
-from fleetsync.sync.session import Session, covering_versions
+from fleetsync.sync.session import Session
+from fleetsync.sync.standing import Standing
 from fleetsync.sync.stride import WHOLE
 from fleetsync.sync.views import PeerState, PeerView
 from fleetsync.wire.messages import Batch, Heartbeat
@@ -45,12 +46,6 @@ from fleetsync.wire.peer import Peer
 
 logger = logging.getLogger(__name__)
 
-DOUBT_SECONDS = 0.25
-"""How long a heartbeat that does not match may take to come true by itself."""
-CALM_SECONDS = 0.75
-"""Since the last change here: before that, what differs may still be under way."""
-RESTED_SECONDS = 2.0
-"""Since the last change here: by then a peer that has changed too has told how it stands."""
 STEADY_SECONDS = 30.0
 """A visit that lasted so long was a success: the next try comes soon."""
 
@@ -90,24 +85,19 @@ class Link:
         self.rival = Rival(local.monotonic)
         self._local = local
         self._peer = peer
-        self._milestones = milestones
+        self._standing = Standing(local, self.accord, self.outbox, self.rival, milestones)
         self._rounds = rounds
         self._backoff = Backoff(local.random)
         self._turn = anyio.Lock()
         self._visit_scope = anyio.CancelScope()
         self._resting: anyio.CancelScope | None = None
         self._in_a_hurry = False
-        self._doubted = anyio.Event()
-        self._uneasy = anyio.Event()
         self._following = False
         self._error: FleetsyncError | None = None
         self._called, self._caller = b"", b""  # the instance that answers, and the one that calls
         self._clone: ClonedDevice | None = None
         self._last: Exchange | None = None
         self._stride = WHOLE
-        self._cut_proven = False
-        self._remote: Head | None = None
-        self._compared: tuple[bytes, int] | None = None  # epoch and arrival there that were compared last
         self._since = local.wall()
 
     # --- what others ask of it ---------------------------------------------------------------------
@@ -183,17 +173,17 @@ class Link:
 
     def view(self) -> PeerView:
         """How it is with this peer, for `status`."""
-        proven_at = self._milestones.converged_at(self.device)
+        proven_at = self._standing.converged_at
         return PeerView(
             device=self.device,
             name=self.settings.name,
             state=self._state(),
             direction=self.direction,
-            cut_proven=self._cut_proven,
+            cut_proven=self._standing.cut_proven,
             unsent_seconds=self.outbox.age() if self._last or proven_at else None,
             converged_at=proven_at,
             known_since=self._since,
-            remote=self._remote,
+            remote=self._standing.remote,
             clock_offset=self._last.clock_offset if self._last else None,
             error=self._clone or self._error,
             tempo=self._local.tempo,
@@ -246,12 +236,15 @@ class Link:
 
     def told_equal(self, head: Head) -> None:
         """It says that both sets are equal now, or as equal as they may become."""
-        theirs = self._remote if self._is_one_way() else None
-        self._prove(Heads(head, theirs or head))
+        self._standing.told_equal(head)
 
     def missed(self) -> None:
-        """What it gave is not here: whatever was proven before says nothing of that."""
-        self._cut_proven = False
+        """What it gave is not here."""
+        self._standing.missed()
+
+    async def common_head(self) -> Head:
+        """Of the part of this device's set that the peer carries too."""
+        return await self._standing.common_head()
 
     # --- the task ------------------------------------------------------------------------------------
 
@@ -288,7 +281,7 @@ class Link:
         await self._exchange_or_fail()
         failures: list[Exception] = []
         async with anyio.create_task_group() as tasks:
-            for work in (self._follow, self._push, self._wait_for_calm, self._settle_doubts):
+            for work in (self._follow, self._push, self._standing.wait_for_calm, self._settle_doubts):
                 tasks.start_soon(_until_it_fails, work, tasks.cancel_scope, failures)
         raise failures[0]
 
@@ -302,7 +295,7 @@ class Link:
                     if not isinstance(self._error, NotProven):
                         self._error = None
                     if isinstance(frame, Heartbeat):
-                        await self._match(frame.head, first=first)
+                        await self._standing.match(frame.head, first=first)
                         first = False
                     else:
                         await self._take(frame)
@@ -342,65 +335,14 @@ class Link:
                     await event.wait()
 
     async def _offer(self, batch: Batch) -> None:
-        covering: list[Group] = covering_versions(batch, await self._peer.offer(batch))
+        covering: list[Group] = transfer.covering_versions(batch, await self._peer.offer(batch))
         if covering and self.direction.receives:
             await self._local.desk.apply(covering, self.device)
 
-    async def _match(self, head: Head, *, first: bool) -> None:
-        """Hold a heartbeat against this device's set."""
-        self._remote = head
-        heads = Heads(await self.common_head(), head)
-        if heads.equal:
-            self._prove(heads)
-        elif self._is_one_way():
-            if first and self._may_lack(head):
-                self._doubted.set()
-        elif first or self._is_calm(CALM_SECONDS):
-            self._doubted.set()
-        else:
-            self._uneasy.set()
-
-    def _may_lack(self, remote: Head) -> bool:
-        """Whether a peer from which items only come held some, as its stream began, that no exchange has
-        compared. No fingerprint tells: one way only, the sets need never match.
-        """
-        compared = self._compared
-        receives = self.direction.receives and self.accord.gives
-        return receives and (compared is None or (remote.epoch, remote.arrival) != compared)
-
-    def _is_calm(self, seconds: float) -> bool:
-        """Whether nothing is under way, or has been for so long, that would explain a difference."""
-        sending = self.outbox.age() > 0 and not self.outbox.left_to_exchange
-        return not sending and not self.rival.is_active() and self.outbox.unchanged_for() > seconds
-
-    async def _wait_for_calm(self) -> None:
-        """A difference that could not be judged when it was told: the next heartbeat may be far."""
-        while True:
-            await self._uneasy.wait()
-            while not self._is_calm(RESTED_SECONDS):  # noqa: ASYNC110 - nothing announces that nothing happens
-                await anyio.sleep(DOUBT_SECONDS)
-            self._uneasy = anyio.Event()
-            self._doubted.set()
-
     async def _settle_doubts(self) -> None:
         while True:
-            await self._doubted.wait()
-            await anyio.sleep(DOUBT_SECONDS)
-            self._doubted = anyio.Event()  # before looking: a doubt that arises meanwhile is another one
-            if self._remote is not None and await self._differs(self._remote):
-                await self._exchange_or_fail()
-
-    async def _differs(self, remote: Head) -> bool:
-        if self._is_one_way():
-            return self._may_lack(remote)
-        return not Heads(await self.common_head(), remote).equal
-
-    def _is_one_way(self) -> bool:
-        return self.direction is not Direction.BOTH or self.accord.is_one_way
-
-    async def common_head(self) -> Head:
-        """Of the part of this device's set that the peer carries too."""
-        return await self._local.desk.head(self.accord.theirs)
+            await self._standing.doubted()
+            await self._exchange_or_fail()
 
     # --- what an exchange means ------------------------------------------------------------------------
 
@@ -431,27 +373,14 @@ class Link:
             return
         if result.received or result.sent:
             self._backoff.reset()  # what passed stays, even if the connection broke then: go on soon
-        heads = result.closing or result.opening
-        self._last, self._remote = result, heads.remote
-        self._cut_proven = result.ending is Ending.CONVERGED
-        if self._cut_proven:
+        self._last = result
+        self._standing.conclude(result.opening, result)
+        if self._standing.cut_proven:
             self._stride = WHOLE
-        elif isinstance(result.error, _AWAY):
-            self._stride = self._stride.shorter()
-        if result.closing is not None:
-            self._compared = result.opening.remote.epoch, result.opening.remote.arrival
-            self.outbox.advance(result.opening.local)
-        if self._cut_proven:
-            self._prove(heads if heads.equal else result.opening)
             if self._resting is not None:
                 self.hurry()  # it can be reached: begin a visit
-
-    def _prove(self, heads: Heads) -> None:
-        """The peer has all that `heads.local` stands for, and the other way round."""
-        self._cut_proven = True
-        self._remote = heads.remote
-        self.outbox.advance(heads.local)
-        self._milestones.converged(self.device, self._local.wall())
+        elif isinstance(result.error, _AWAY):
+            self._stride = self._stride.shorter()
 
 
 async def _until_it_fails(

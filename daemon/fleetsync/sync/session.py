@@ -21,19 +21,18 @@ from fleetsync.devices.notes import Direction
 from fleetsync.errors import (
     DishonestPeer,
     FleetsyncError,
-    MalformedMessage,
     NotProven,
     NotTrusted,
     ProtocolMismatch,
     Unreachable,
     Unresponsive,
 )
-from fleetsync.merge.reconcile import Initiator
-from fleetsync.ports import NOT_CARRIED, Bound, Group, Head, Outcome, Storage, Verdict
+from fleetsync.ports import NOT_CARRIED, Head, Outcome, Storage, Verdict
 from fleetsync.records.names import DeviceId
 from fleetsync.sync import transfer
 from fleetsync.sync.accord import Accord
 from fleetsync.sync.asked import Asked
+from fleetsync.sync.comparing import compare
 from fleetsync.sync.exchange import (
     WHOLE_SET,
     Declined,
@@ -52,8 +51,6 @@ from fleetsync.wire.statuses import shown
 
 PASSES = 3
 """How often is looked again for items that were announced and did not come."""
-SHORT_ROUNDS = 32
-"""Round trips of comparing in small steps after which what was found is moved before more is looked for."""
 PATIENCE_SECONDS = 120.0
 """How long the peer's own exchange is waited for before both go on at once."""
 
@@ -257,32 +254,8 @@ class Session:
 
     async def _compare(self) -> Difference:
         with self._tally.step("reconcile"):
-            found = Difference()
-            carried = self._accord.theirs
-            initiator = Initiator(frame_limit=self._stride.frame, window=self._stride.window)
-            message: bytes | None = await self._desk.call(lambda s: initiator.initiate(s.ranges(carried)))
-            rounds = 0
-            while message is not None and not (rounds == SHORT_ROUNDS and not self._stride.is_whole):
-                self._tally.round_trips += 1
-                rounds += 1
-                try:
-                    answer = await self._peer.reconcile(message)
-                except (Unreachable, Unresponsive):
-                    if not found:
-                        raise
-                    break  # what was found is moved: the next look begins with less
-                message = await self._advance(initiator, answer, found)
-            found.whole = message is None
+            found = await compare(self._desk, self._peer, self._accord.theirs, self._stride, self._tally)
         return found.limited(receives=self._receives, sends=self._sends)
-
-    async def _advance(self, initiator: Initiator, answer: bytes, found: Difference) -> bytes | None:
-        carried = self._accord.theirs
-        step = await self._desk.call(lambda s: initiator.receive(s.ranges(carried), answer))
-        found.have += step.have
-        found.need += step.need
-        found.have_spans += [(Bound(*lower), Bound(*upper)) for lower, upper in step.have_spans]
-        found.need_spans += [(Bound(*lower), Bound(*upper)) for lower, upper in step.need_spans]
-        return step.message
 
     # --- move --------------------------------------------------------------------------------------
 
@@ -345,7 +318,7 @@ class Session:
                 await self._acknowledge(batch, await self._peer.offer(batch))
 
     async def _acknowledge(self, batch: Batch, receipt: Receipt) -> None:
-        covering = covering_versions(batch, receipt)
+        covering = transfer.covering_versions(batch, receipt)
         count = sum(len(group.bodies) for group in batch.groups)
         self._tally.sent += count - len(receipt.exceptions)
         refused = [(i, v) for i, v in receipt.exceptions.items() if v.outcome is Outcome.REFUSED]
@@ -418,15 +391,3 @@ def is_stuck(before: Exchange, after: Exchange) -> bool:
 
 def _state(heads: Heads) -> tuple[bytes, bytes]:
     return heads.local.fingerprint, heads.remote.fingerprint
-
-
-def covering_versions(batch: Batch, receipt: Receipt) -> list[Group]:
-    """The versions that a receipt sends back for superseded ones; raises `MalformedMessage`."""
-    paths = transfer.paths_of(batch)
-    if not all(0 <= position < len(paths) for position in receipt.exceptions):
-        raise MalformedMessage("a receipt speaks of items that were not offered")
-    return [
-        Group(paths[position], [verdict.covering])
-        for position, verdict in receipt.exceptions.items()
-        if verdict.outcome is Outcome.SUPERSEDED and verdict.covering is not None
-    ]

@@ -16,14 +16,14 @@ import anyio
 
 from fleetsync import datasets
 from fleetsync.datasets import Kind
-from fleetsync.errors import FleetsyncError
-from fleetsync.ports import NOT_CARRIED, Bound, Group, Item, Storage, Verdict
+from fleetsync.errors import FleetsyncError, MalformedMessage
+from fleetsync.ports import NOT_CARRIED, Bound, Group, Item, Outcome, Storage, Verdict
 from fleetsync.selection import EVERYTHING, Selection
 from fleetsync.sync.accord import Accord
 from fleetsync.sync.offload import Desk
 from fleetsync.sync.stride import WHOLE, Stride
 from fleetsync.wire import codec
-from fleetsync.wire.messages import MAX_SPANS, Batch, Span, Want
+from fleetsync.wire.messages import MAX_SPANS, Batch, Receipt, Span, Want
 
 T = TypeVar("T")
 Cut = tuple[Bound, Bound]
@@ -98,6 +98,18 @@ def note_named(accord: Accord, selection: Selection, batch: Batch, verdicts: Seq
 def paths_of(batch: Batch) -> list[str]:
     """The path of each body, by its position in the batch."""
     return [group.path for group in batch.groups for _ in group.bodies]
+
+
+def covering_versions(batch: Batch, receipt: Receipt) -> list[Group]:
+    """The versions that a receipt sends back for superseded ones; raises `MalformedMessage`."""
+    paths = paths_of(batch)
+    if not all(0 <= position < len(paths) for position in receipt.exceptions):
+        raise MalformedMessage("a receipt speaks of items that were not offered")
+    return [
+        Group(paths[position], [verdict.covering])
+        for position, verdict in receipt.exceptions.items()
+        if verdict.outcome is Outcome.SUPERSEDED and verdict.covering is not None
+    ]
 
 
 async def merged(batches: AsyncGenerator[Batch]) -> AsyncGenerator[Batch]:
