@@ -340,7 +340,7 @@ async def test_peers_come_and_go_while_it_runs():
     """A peer is spoken to from the moment it is added to the moment it is removed, others undisturbed."""
     world = World("abc")
     async with world.running():
-        await eventually(world.connected)
+        await eventually(world.settled)
         streams = world.wires["a", "b"].calls["changes"]
         for here, there in (("a", "c"), ("c", "a")):
             await world.engine(here).remove_peer(world[there].device)
