@@ -84,11 +84,11 @@ class Appending:
         changed = self._logs.changed(path, log.look())
         if changed:
             self._logs.read_open(log.fd, path, row)
+        offset = log.look().size
         # parked lines of another origin may have been found in the file while those before were written
-        missing = self._not_in_file(lines) if changed or parked else lines
+        missing = self._not_in_file(lines) if offset and (changed or parked) else lines
         if not missing:
             return
-        offset = log.look().size
         missing = self._logs.number(log.fd, path, row, missing)
         batch = jsonl.batch_of([line.body for line in missing], empty=offset == 0)
         append = Append(path, log.look().inode, offset, batch, [line.key.id for line in missing])

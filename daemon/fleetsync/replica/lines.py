@@ -136,15 +136,13 @@ class Lines:
     def _reasons(self, root: Folder, path: str, row: Dataset, lines: Sequence[NewLine]) -> dict[bytes, str]:
         """Why lines may not be written now, by id; those that may are left out."""
         floor = self.floor(path, row)
-        alive = has_manifest(root, path, row)
+        of_all = GUARDED if self._guard.stops else None if has_manifest(root, path, row) else NO_MANIFEST
         reasons: dict[bytes, str] = {}
         for line in lines:
             if register.is_below(floor, line.key.ts, line.key.id):
                 reasons[line.key.id] = TRASHED
-            elif self._guard.stops:
-                reasons[line.key.id] = GUARDED
-            elif not alive:
-                reasons[line.key.id] = NO_MANIFEST
+            elif of_all is not None:
+                reasons[line.key.id] = of_all
             elif not self._kinds.readable(row, line.body):
                 reasons[line.key.id] = UNREADABLE
         free = [line for line in lines if line.key.id not in reasons]
