@@ -236,6 +236,27 @@ def test_a_list_that_just_fits_is_given_whole(profile: Profile, most: int) -> No
         assert first[:3] == (upper, ID_LIST, b"".join(identity for _, identity in own[:most]))
 
 
+@pytest.mark.parametrize(("frame_limit", "modes"), [(4109, [ID_LIST]), (4108, [ID_LIST, FINGERPRINT])])
+def test_a_message_may_be_exactly_full(frame_limit: int, modes: list[int]) -> None:
+    """As in the reference: what is longer by a byte gives up the rest."""
+    writer = Writer()
+    writer.id_list(END, b"")
+    answer = respond(ListRanges(keys(0, 122)), bytes(writer.out), REFERENCE, frame_limit)
+    assert [part.mode for part in read_ranges(answer, Limits())] == modes
+
+
+@pytest.mark.parametrize(("behind", "ids"), [(0, 121), (1, 120), (30, 97), (100, 60), (400, 60)])
+def test_a_long_list_leaves_room_for_the_ranges_behind_it(behind: int, ids: int) -> None:
+    """A quarter more than their question had, and half of the message at most."""
+    own, writer = keys(0, 1000), Writer()
+    writer.id_list(own[500], b"")
+    for n in range(501, 501 + behind):
+        writer.fingerprint((own[n][0], b""), bytes(16))
+    answer = respond(ListRanges(own), bytes(writer.out), TUNED, 4096)
+    first = next(read_ranges(answer, Limits()))
+    assert first[:3] == (own[ids], ID_LIST, b"".join(identity for _, identity in own[:ids]))
+
+
 def test_a_flood_of_bogus_fingerprints_is_answered_in_linear_time() -> None:
     """45,000 fingerprints that match nothing: one message of at most 1 MiB, quickly."""
     writer = Writer()
