@@ -289,7 +289,7 @@ class _Answer(_Turn):
             self._fingerprint(start, stop, part.upper)
         elif stop - start > BLOCK + len(part.payload) // ID_SIZE * 4 and part.payload:
             self._list_head(start, stop, part.upper)
-        elif (cut := self._list(start, stop, part.upper, max(room // ID_SIZE, 1))) < stop:
+        elif (cut := self._list(start, stop, part.upper, room // ID_SIZE)) < stop:
             self._fingerprint(cut, stop, part.upper)
         return stop
 
