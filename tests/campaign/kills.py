@@ -1,10 +1,10 @@
 """`python -m tests.campaign.kills --kills 1000`: daemons killed with SIGKILL at random instants.
 
 Five scenes, in turn: push and apply under steady writing, both at once, the first sync, pairing, and the
-rebuilding of a lost index. A killed daemon is started again at once and may be killed before it is ready:
-recovery is under fire as well. Rule of the file: at the end of an episode every line is on both devices
-once, counters are exact, sets are equal and no temporary is left. One seed gives the same victims and the
-same waits; where in the code a kill falls is up to the machine. The short form is
+rebuilding of a lost index. A killed daemon is started again at once, and every other one may be killed before
+it is ready: recovery is under fire as well. Rule of the file: at the end of an episode every line is on both
+devices once, counters are exact, sets are equal and no temporary is left. One seed gives the same victims and
+the same waits; where in the code a kill falls is up to the machine. The short form is
 `tests/system/test_random_kills.py`.
 """
 
@@ -43,7 +43,7 @@ EPISODE, PAIRINGS = 20, 4
 new laptops each time.
 """
 LONGEST_LIFE = 1.2
-"""Seconds after its start within which a daemon is killed: it takes about half of it to be ready."""
+"""Seconds, counted from a daemon's start or from when it is ready."""
 NOTES = "skills/notes/skill.yaml"
 """A manifest that both edit; counters of another skill are not touched by it."""
 
@@ -73,14 +73,22 @@ class Episode:
     scene: str
 
     def strike(self, laptops: list[Laptop]) -> None:
-        """Let them live for a random time, kill them together, start them again; waits for nothing."""
+        """Kill them together in the midst of their life, and start them again."""
+        self.kill(laptops)
+        for laptop in laptops:
+            laptop.spawn()
+
+    def kill(self, laptops: list[Laptop]) -> None:
+        """Let them live for a random time, and kill them together. Half of all lives begin at the start, half
+        when the daemon is ready: its work is under fire as often as its recovery.
+        """
+        if self.rng.random() < 0.5:
+            settle(*laptops)
         time.sleep(self.rng.uniform(0, LONGEST_LIFE))
         for laptop in laptops:
             self.toll.before_ready += not laptop.is_ready
             laptop.kill()
             self.toll.kills[self.scene] += 1
-        for laptop in laptops:
-            laptop.spawn()
 
     def verify(self, lines: dict[Laptop, list[bytes]]) -> None:
         """Hold both against what was written."""
@@ -166,10 +174,7 @@ def index_rebuild(episode: Episode, kills: int) -> None:
     all_hold(lines, lines[desk] + lines[travel])
     for number in range(kills):
         [victim] = episode.victims(desk, travel)[:1]
-        time.sleep(episode.rng.uniform(0, LONGEST_LIFE))
-        episode.toll.before_ready += not victim.is_ready
-        victim.kill()
-        episode.toll.kills[episode.scene] += 1
+        episode.kill([victim])
         if number % 3 == 0:
             for path in victim.state.glob("index.db*"):
                 path.unlink()
