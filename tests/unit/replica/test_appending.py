@@ -15,6 +15,7 @@ import pytest
 from fleetsync import datasets, files
 from fleetsync.errors import FileChanged, LockBusy, StorageFailed
 from fleetsync.files import Folder
+from fleetsync.records import channels
 from fleetsync.replica import appending
 from fleetsync.replica.appending import HOLD, Appending
 from fleetsync.replica.index import IN_JOURNAL, Entry, Index
@@ -23,6 +24,8 @@ from fleetsync.replica.ledger import Append
 from fleetsync.replica.logs import Logs, NewLine
 from tests.faults.scenarios import EVENTS, LOCAL, LOG, PEER, REMOTE, SIGNED, line
 
+INSIDE = len(REMOTE[0]) + 20
+"""A kill inside the second line of a batch."""
 ROW = datasets.require(LOG)[1]
 
 
@@ -148,11 +151,12 @@ def padded(n: int, size: int) -> bytes:
 def test_the_lock_is_held_for_a_mebibyte_at_most(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many lines are several writes, each of whole lines; a single line may be as long as it is."""
     quarter = HOLD // 4
-    bodies = [padded(n, quarter - 1) for n in range(5)] + [padded(5, HOLD), padded(6, 200)]
+    fits = [quarter - 1, quarter - 1, quarter - 1, quarter]
+    sizes = [*fits, *fits, *fits[:3], quarter + 1, HOLD, 200]
+    bodies = [padded(n, size) for n, size in enumerate(sizes)]
     seen = writes(monkeypatch)
     site.append(*bodies)
-    assert [len(data.split()) for data in seen] == [4, 1, 1, 1]
-    assert all(len(data) <= HOLD + 1 for data in seen[:2])
+    assert [len(data.split()) for data in seen] == [4, 4, 3, 1, 1, 1]
     assert site.lines() == LOCAL + bodies
 
 
@@ -165,6 +169,18 @@ def test_a_write_begins_a_new_line_unless_the_log_is_empty(
     site.log.write_bytes(b"")
     site.append(REMOTE[1])
     assert seen == [b"\n" + REMOTE[0] + b"\n", REMOTE[1] + b"\n"]
+
+
+def test_lines_are_numbered_on_from_the_last_one_of_their_own_log(site: Site) -> None:
+    """Whatever was written to another log before."""
+    other = "channels/c2/events.jsonl"
+    for path, bodies in ((EVENTS, SIGNED[:3]), (other, SIGNED[3:5]), (EVENTS, SIGNED[5:])):
+        (site.home / path).parent.mkdir(parents=True, exist_ok=True)
+        site.append(*bodies, path=path)
+    numbers = {
+        p: [channels.seq_of(each) for each in (site.home / p).read_bytes().split()] for p in (EVENTS, other)
+    }
+    assert numbers == {EVENTS: [0, 1, 2, 3], other: [0, 1]}
 
 
 # --- what another program does meanwhile ----------------------------------------------------------------
@@ -209,13 +225,14 @@ def test_lines_written_by_one_without_a_lock_meanwhile_are_members_too(
 
 
 def test_parked_lines_leave_the_journal_when_they_stand(site: Site) -> None:
-    """They were members before; one that other lines brought into the file is not written twice."""
+    """They were members before and are so once; what stands in the file already is not written twice."""
     site.park(*REMOTE[:3])
     site.append(REMOTE[1], parked=True)
     assert [each.body for each in site.journal.parked(LOG)] == [REMOTE[0], REMOTE[2]]
     site.append(*REMOTE[:3], parked=True)
     assert site.journal.parked(LOG) == []
     assert site.lines() == site.standing() == [*LOCAL, REMOTE[1], REMOTE[0], REMOTE[2]]
+    assert site.index.head().count == len(LOCAL) + 3
 
 
 # --- what goes wrong ------------------------------------------------------------------------------------
@@ -326,6 +343,13 @@ def test_what_could_not_be_made_durable_is_settled_by_the_next_write(
     assert sorted(site.journal.ledger.pending(LOG)) == sorted(ids(*REMOTE[:3]))
 
 
+def test_a_line_that_was_cut_short_is_settled_before_more_is_written(site: Site) -> None:
+    """Else it would be forgotten, and stand torn in the log for good."""
+    site.interrupted(INSIDE, *REMOTE[:3])
+    site.append(REMOTE[3])
+    assert site.lines() == site.standing() == LOCAL + REMOTE[:4]
+
+
 def test_a_log_that_mur_keeps_locked_is_left_alone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A channel's log has its lock in a file beside it, any other log is its own."""
     monkeypatch.setattr(appending, "flocked", partial(files.flocked, patience=0.0))
@@ -342,9 +366,6 @@ def test_a_log_that_mur_keeps_locked_is_left_alone(site: Site, monkeypatch: pyte
 
 
 # --- recovery -------------------------------------------------------------------------------------------
-
-INSIDE = len(REMOTE[0]) + 20
-"""A kill inside the second line of a batch."""
 
 
 @pytest.mark.parametrize("taken", [2, INSIDE, 10_000])
@@ -384,6 +405,25 @@ def test_what_recovery_writes_is_durable_before_the_journal_forgets_it(
             site.appending.recover(site.root)
         assert synced == [(site.log.stat().st_ino, 1)]
         synced.clear()
+
+
+@pytest.mark.parametrize(("call", "behind"), [("write", b""), ("pwrite", line(94, "here") + b"\n")])
+def test_a_disk_that_refuses_what_recovery_writes_is_told_with_the_log(
+    site: Site, monkeypatch: pytest.MonkeyPatch, call: str, behind: bytes
+) -> None:
+    """And the write is settled once the disk takes it."""
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    site.interrupted(INSIDE, *REMOTE[:3], behind=behind)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, refuse)
+        with pytest.raises(StorageFailed, match=r"deploy/events\.jsonl: No space left"):
+            site.appending.recover(site.root)
+    assert [each.path for each in site.journal.ledger.appends()] == [LOG]
+    site.appending.recover(site.root)
+    assert site.lines() == ([*LOCAL, REMOTE[0], line(94, "here")] if behind else LOCAL + REMOTE[:3])
 
 
 def test_a_log_that_was_replaced_since_the_kill_is_left_alone(site: Site) -> None:

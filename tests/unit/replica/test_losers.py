@@ -108,6 +108,14 @@ def test_of_a_file_of_parts_only_what_stands_at_the_path_is_kept(site: Site) -> 
     assert site.kept(absent) == []
 
 
+def test_what_another_path_has_lost_is_not_kept_for_this_one(site: Site) -> None:
+    """The same bytes may be two people's work."""
+    site.losers.keep("skills/other/skill.yaml", MANIFEST)
+    assert not site.losers.has_kept(YAML, MANIFEST)
+    site.losers.keep(YAML, MANIFEST)
+    assert site.losers.has_kept(YAML, MANIFEST)
+
+
 def test_concurrent_versions_that_never_stood_here_are_kept(site: Site) -> None:
     """Those whose time has come, with another value than the one that counts; deletions have none."""
     ahead = version(b"name: ahead\n", DeviceId("d" * 52), time=NOW + SKEW + 1)
@@ -138,7 +146,10 @@ def test_what_loses_by_a_persons_word_is_kept(site: Site, standing: bool) -> Non
     site.take(
         version(THIRD, DeviceId("e" * 52), time=NOW - 15), version(None, DeviceId("f" * 52), time=NOW - 40)
     )
-    site.losers.keep_rivals(YAML, THIRD, standing=standing)
+    if standing:
+        site.losers.keep_rivals(YAML, THIRD, standing=True)
+    else:
+        site.losers.keep_rivals(YAML, THIRD)
     lost = [(MANIFEST, OTHER), *([] if standing else [(NEWER, PEER)]), (b"name: ahead\n", DeviceId("d" * 52))]
     assert sorted(site.kept()) == sorted((value, Why.LOST_CONFLICT, device) for value, device in lost)
     stamps = {entry.sha256: entry.stamp for entry in site.history.entries(YAML)}
