@@ -47,9 +47,8 @@ class Losers:
 
     def keep_others(self, path: str) -> None:
         """Concurrent versions that lost and never stood in this device's file."""
-        current = self._versions.current(path)
-        for value in self.others(path, current):
-            self.keep(path, value, current)
+        for value in self.others(path, self._versions.current(path)):
+            self.keep(path, value)
 
     def others(self, path: str, current: Version | None) -> list[bytes]:
         """The values that have come and are not the current one."""

@@ -120,7 +120,7 @@ def test_concurrent_versions_that_never_stood_here_are_kept(site: Site) -> None:
     """Those whose time has come, with another value than the one that counts; deletions have none."""
     ahead = version(b"name: ahead\n", DeviceId("d" * 52), time=NOW + SKEW + 1)
     same = version(NEWER, DeviceId("e" * 52), time=NOW - 30)
-    site.take(version(MANIFEST, OTHER, time=NOW - 20), version(NEWER), same, ahead)
+    site.take(same, version(MANIFEST, OTHER, time=NOW - 20), version(NEWER), ahead)
     site.take(version(None, DeviceId("f" * 52), time=NOW - 40))
     site.losers.keep_others(YAML)
     assert site.kept() == [(MANIFEST, Why.LOST_CONFLICT, OTHER)]
