@@ -46,6 +46,17 @@ def test_other_sizes(key: int, signature: int) -> None:
     assert not ed25519.holds(bytes(key), b"m", bytes(signature))
 
 
+def test_a_byte_more_or_less_is_another_size_though_it_says_the_same() -> None:
+    """A number may have zeros behind it, and what a key has too much could be the message's first byte."""
+    key, private = key_of(bytes(range(32)))
+    signed = ((message, private.sign(message)) for message in (b"%d" % n for n in range(1000)))
+    message, signature = next(each for each in signed if not each[1][-1])
+    assert ed25519.holds(key, message, signature)
+    assert not ed25519.holds(key, message, signature[:-1])
+    assert not ed25519.holds(key, message, signature + b"\0")
+    assert not ed25519.holds(key + b"\0", message, private.sign(b"\0" + message))
+
+
 def test_a_scalar_that_is_not_reduced() -> None:
     """The same signature in another spelling is none: else every line could be made anew."""
     key, private = key_of(bytes(range(32)))

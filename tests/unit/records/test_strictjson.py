@@ -81,6 +81,24 @@ def test_a_printed_string_is_the_same_string(text: str) -> None:
     assert strictjson.parse(strictjson.print_string(text).encode()) == text
 
 
+@pytest.mark.parametrize(
+    ("lexeme", "kind"),
+    [
+        (str(2**64 - 1), "u64"),
+        (str(2**64), "f64"),
+        (str(-(2**63)), "i64"),
+        (str(-(2**63) - 1), "f64"),
+        ("-1", "i64"),
+        ("0", "u64"),
+        ("-0", "f64"),
+        ("1.0", "f64"),
+    ],
+)
+def test_an_integer_is_one_as_far_as_64_bits_reach(lexeme: str, kind: str) -> None:
+    """Both edges included; beyond them mur holds a float, and for minus nothing too."""
+    assert strictjson.read_number(lexeme).type == kind
+
+
 def test_repeated_names_and_lexemes_are_kept() -> None:
     """Judging repetition is the caller's; how a number was spelled is not lost."""
     value = strictjson.parse(b'{"a":1.50,"a":2}')
@@ -118,9 +136,9 @@ def test_half_a_surrogate_pair_is_malformed(text: str) -> None:
 def test_members_that_are_not_wanted_need_only_be_well_formed() -> None:
     """They may nest without bound and hold what cannot be held; wanted ones may not."""
     deep = b"[" * 100_000 + b"]" * 100_000
-    data = b'{"x":' + deep + rb',"y":"\ud800","z":1e999,"a":1}'
+    data = b'{"x":' + deep + rb',"y":"\ud800","z":1e999,"n":{"\ud800":1},"a":1}'
     assert strictjson.parse_members(data, {"a"}) == Object((("a", Number("1", 1)),))
-    for wanted in ("x", "y", "z"):
+    for wanted in ("x", "y", "z", "n"):
         with pytest.raises(MalformedRecord):
             strictjson.parse_members(data, {wanted})
 
