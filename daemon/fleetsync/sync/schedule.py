@@ -7,12 +7,14 @@ none is ever dropped for being late.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 from typing import Protocol
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from apscheduler.triggers.interval import IntervalTrigger
+from apscheduler.triggers.base import BaseTrigger
 
 from fleetsync.sync.tempo import Tempo
 
@@ -29,6 +31,8 @@ class Due(Enum):
 
 
 PURGE_SECONDS = 86_400.0
+FIRST_PURGE_SECONDS = 600.0
+"""After the start: a laptop that is shut down every evening never runs for a day."""
 
 
 class Timetable(Protocol):
@@ -41,7 +45,7 @@ class Timetable(Protocol):
         """End; idempotent."""
 
     def clock_changed(self) -> None:
-        """The wall clock was set or the machine slept: begin new intervals."""
+        """The wall clock was set or the machine slept: nothing waits longer than its interval."""
 
 
 class Schedule:
@@ -55,10 +59,12 @@ class Schedule:
         self._running = False
         self._scheduler = AsyncIOScheduler(timezone="UTC")
         for due, seconds in intervals.items():
+            first = FIRST_PURGE_SECONDS if due is Due.PURGE else seconds
             self._scheduler.add_job(
                 _job(post, due),
-                IntervalTrigger(seconds=int(seconds), jitter=int(seconds * JITTER), timezone="UTC"),
+                _Every(seconds),
                 id=due.name.lower(),
+                next_run_time=_Every(first).get_next_fire_time(None, datetime.now(UTC)),
                 coalesce=True,
                 misfire_grace_time=None,
                 max_instances=1,
@@ -78,11 +84,33 @@ class Schedule:
     def clock_changed(self) -> None:
         """The wall clock was set or the machine slept: look again what is due.
 
-        A clock set back would stall every job until it has caught up, so all begin a new interval.
+        A clock set back would stall every job until it has caught up, so those begin a new interval.
+        What is due sooner stays as it is: on a laptop that sleeps or roams often a daily job would
+        never come.
         """
+        now = datetime.now(UTC)
         for job in self._scheduler.get_jobs():
-            job.reschedule(job.trigger)
+            if job.next_run_time > job.trigger.latest(now):
+                job.reschedule(job.trigger)
         self._scheduler.wakeup()
+
+
+class _Every(BaseTrigger):  # type: ignore[misc] # APScheduler has no types
+    """Once in so many seconds, give or take the jitter, counted from the present: a first time that was
+    fixed while the clock was ahead would have to come again.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.jitter = seconds * JITTER
+
+    def latest(self, now: datetime) -> datetime:
+        """The latest time that may come next."""
+        return now + timedelta(seconds=self.seconds + self.jitter)
+
+    def get_next_fire_time(self, _previous: datetime | None, now: datetime) -> datetime:
+        """When it is due again."""
+        return now + timedelta(seconds=self.seconds + random.uniform(-self.jitter, self.jitter))
 
 
 def _job(post: Callable[[Due], None], due: Due) -> Callable[[], object]:
