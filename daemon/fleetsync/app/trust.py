@@ -6,9 +6,10 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
+import anyio
 import anyio.to_thread
 
-from fleetsync.devices.trust import Fleet
+from fleetsync.devices.trust import Changes, Fleet
 from fleetsync.errors import NotFound
 from fleetsync.records.names import DeviceId
 from fleetsync.wire.messages import RosterOffer
@@ -43,7 +44,14 @@ class FleetRoster:
         return RosterOffer(records, addresses, self.name, self._port)
 
     async def take(self, offer: RosterOffer, sender: DeviceId) -> bool:
-        """See `RosterBook.take`; signatures are checked in a child process."""
+        """See `RosterBook.take`; signatures are checked in a child process. What has begun is done to the
+        end, whatever becomes of the link that asked: records that are known are never news again.
+        """
+        with anyio.CancelScope(shield=True):
+            changes = await self._take(offer, sender)
+        return bool(changes.added or changes.removed)
+
+    async def _take(self, offer: RosterOffer, sender: DeviceId) -> Changes:
         changes = await anyio.to_thread.run_sync(self._fleet.take, offer.records)
         if changes.forged or changes.malformed:
             logger.warning(
@@ -58,7 +66,7 @@ class FleetRoster:
         self._fleet.note_contact(sender, time.time(), address=address, name=offer.name)
         if changes.new:  # perhaps without consequence here; the next device judges for itself
             await self._changed()
-        return bool(changes.added or changes.removed)
+        return changes
 
     def trusts(self, device: DeviceId) -> bool:
         """See `RosterBook.trusts`."""
