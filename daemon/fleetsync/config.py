@@ -217,11 +217,13 @@ def decode(text: str, name: str) -> Config:
         raise BrokenConfig(f"{name}, line {line or text.count(chr(10)) + 1}: {what}") from error
 
 
-def read(path: Path) -> Config:
-    """The config in this file, all defaults if there is none; raises `BrokenConfig`."""
+def read(path: Path, *, required: bool = False) -> Config:
+    """The config in this file, all defaults if there is none and none is required; raises `BrokenConfig`."""
     try:
         return decode(path.read_bytes().decode(), str(path))
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if required:
+            raise BrokenConfig(f"{path}: there is no such file") from error
         return Config()
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
@@ -321,13 +323,11 @@ class Settings(msgspec.Struct, frozen=True):
         """
         state_dir = state_directory(flags, environ, platform)
         config_file = config_path(flags, environ, platform)
-        if flags.config and not config_file.exists():
-            raise BrokenConfig(f"{config_file}: there is no such file")
         return cls(
             home=home_directory(flags, environ),
             state_dir=state_dir,
             config_file=config_file,
-            config=_override(read(config_file), flags, environ),
+            config=_override(read(config_file, required=bool(flags.config)), flags, environ),
         )
 
 
@@ -356,7 +356,10 @@ def config_path(flags: Flags, environ: Mapping[str, str], platform: str) -> Path
 
 
 def _absolute(text: str) -> Path:
-    return Path(text).expanduser().absolute()
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError as error:  # ~name
+        raise BrokenConfig(f"{text}: there is no such user") from error
 
 
 def _user_home(environ: Mapping[str, str]) -> Path:

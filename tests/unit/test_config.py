@@ -102,6 +102,14 @@ def test_absent_config_means_defaults_unless_a_flag_names_it() -> None:
         _load(Flags(config="/nowhere/c.toml"))
 
 
+def test_a_place_that_cannot_be_is_explained() -> None:
+    """The home of nobody, and a name that no file can have, are the person's slips and no bugs."""
+    with pytest.raises(BrokenConfig, match=r"~nobody-here/state: there is no such user"):
+        _load(Flags(state_dir="~nobody-here/state"))
+    with pytest.raises(BrokenConfig, match=r"x: File name too long"):
+        _load(Flags(config=f"/{'x' * 300}"))
+
+
 def test_bad_flags_and_variables_are_named() -> None:
     """What is wrong outside the file is named by its flag or variable."""
     with pytest.raises(BrokenConfig, match="--listen: 'x' is not HOST:PORT"):
