@@ -29,7 +29,7 @@ from fleetsync.devices import notary
 from fleetsync.devices.identity import Identity
 from fleetsync.devices.notes import Direction, PeerNote
 from fleetsync.devices.trust import Fleet
-from fleetsync.errors import BrokenConfig, NotFound, NotTrusted, UserError
+from fleetsync.errors import BrokenConfig, FleetsyncError, LocalError, NotFound, NotTrusted, UserError
 from fleetsync.ports import Alert, Storage
 from fleetsync.records.addresses import Address, parse_address
 from fleetsync.records.names import DeviceId, ReplicaPath, require_name
@@ -41,6 +41,7 @@ from fleetsync.stores.recorder import RunRecorder, marking, purging, wall_micros
 from fleetsync.stores.scribe import Scribe
 from fleetsync.sync import status as documents
 from fleetsync.sync import wake
+from fleetsync.sync.backoff import Backoff
 from fleetsync.sync.engine import Engine
 from fleetsync.sync.exchange import Ending
 from fleetsync.sync.link import PeerSettings
@@ -75,7 +76,7 @@ DAY = 86_400_000_000  # µs
 
 
 class House:
-    """One running daemon. Create it inside the event loop and `run` it once; `stopped` ends it."""
+    """One running daemon. Create it inside the event loop, `open` it and `run` it once; `stopped` ends it."""
 
     def __init__(
         self, settings: Settings, reload: Reload, identity: Identity, fleet: Fleet, replica: Replica
@@ -98,39 +99,46 @@ class House:
 
     # --- running ------------------------------------------------------------------------------------
 
-    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Open the port, read home, begin with every peer; `started` once all of it serves."""
-        await self._listener.start(parse_address(self.settings.config.device.listen))
+    async def open(self) -> None:
+        """Take the port and join the parts: from here on commands may ask. Raises `LocalError`."""
+        listen = self.settings.config.device.listen
+        try:
+            await self._listener.start(parse_address(listen))
+        except OSError as error:
+            raise LocalError(
+                f"cannot listen on {listen}: {error.strerror or error}",
+                next_step="end what listens there, or choose another place by `[device] listen`",
+            ) from error
         self._roster = FleetRoster(
             self._fleet, self._name(), self._listener.addresses[0].port, self._trust_changed
         )
         self._local = self._local_device()
-        address_hints = wake.AddressHints()
+        self._address_hints = wake.AddressHints()
         self._engine = Engine(
             self._local,
             self._connect,
             FleetMilestones(self._fleet),
             rounds=self._begin_audit(),
             purge=self._purge,
-            watch=lambda tell: wake.watch(tell, hint=address_hints.wait),
+            watch=lambda tell: wake.watch(tell, hint=self._address_hints.wait),
         )
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Read home, begin with every peer; `started` once all of it serves."""
         await self._set_rules()
         chosen_anew = Hints(lambda _: self._chosen_anew.set()).everything
         self._replica.hear(wrote=self._reindex.note, keeps_others=chosen_anew)
         watcher = self._watcher = Watcher(self.settings.home, Hints(self._engine.touched).post)
-        try:
-            async with anyio.create_task_group() as tasks:
-                await anyio.to_thread.run_sync(watcher.start)
-                await self._select()
-                await self._engine.sweep()
-                await tasks.start(self._engine.run)
-                await self._trust_changed()
-                tasks.start_soon(self._tend, watcher)
-                tasks.start_soon(self._reindex.run)
-                tasks.start_soon(self._choose_again)
-                task_status.started()
-        finally:
-            address_hints.close()
+        async with anyio.create_task_group() as tasks:
+            await anyio.to_thread.run_sync(watcher.start)
+            await self._select()
+            await self._engine.sweep()
+            await tasks.start(self._engine.run)
+            await self._trust_changed()
+            tasks.start_soon(self._tend, watcher)
+            tasks.start_soon(self._reindex.run)
+            tasks.start_soon(self._choose_again)
+            task_status.started()
 
     def _begin_audit(self) -> Rounds:
         """The record of exchanges; what a killed daemon left open is marked first."""
@@ -147,6 +155,7 @@ class House:
             await anyio.to_thread.run_sync(self._chronicle.close)
         if self._watcher is not None:
             await anyio.to_thread.run_sync(self._watcher.stop)
+        self._address_hints.close()
 
     def _local_device(self) -> LocalDevice:
         sync = self.settings.config.sync
@@ -172,10 +181,18 @@ class House:
 
     async def _choose_again(self) -> None:
         """Peers hear of it when a channel becomes an agent's memory of approvals, or is one no more."""
+        backoff = Backoff(random.random)
         while True:
             await self._chosen_anew.wait()
             self._chosen_anew = anyio.Event()
-            await self._select()
+            try:
+                await self._select()
+            except Exception as error:  # noqa: BLE001 - a full disk ends nothing
+                _tell("what is carried is chosen again later", error)
+                await anyio.sleep(backoff.next())
+                self._chosen_anew.set()
+            else:
+                backoff.reset()
 
     async def _set_rules(self) -> None:
         """By what the replica judges what comes: whose keys belong here, whether all lines must be signed,
@@ -199,10 +216,10 @@ class House:
         written = time.monotonic()
         while True:
             await anyio.sleep(TEND_SECONDS)
-            await anyio.to_thread.run_sync(watcher.tend)
+            await _quietly(watcher.tend, "home is not watched for now")
             if time.monotonic() - written >= NOTES_SECONDS:
                 written = time.monotonic()
-                await anyio.to_thread.run_sync(self._fleet.flush)
+                await _quietly(self._fleet.flush, "notes about peers are not written for now")
 
     async def _purge(self) -> None:
         audit = self.settings.config.audit
@@ -392,6 +409,7 @@ class House:
         """See `Daemon.reload`. What cannot change while running is said in the log."""
         try:
             settings = await anyio.to_thread.run_sync(self._reload)
+            await anyio.to_thread.run_sync(logs.configure, settings.config.log, os.environ)
         except BrokenConfig as error:
             self._broken = error.message, error.next
             raise
@@ -399,11 +417,14 @@ class House:
         if settings.config.device.listen != self.settings.config.device.listen:
             logger.warning("[device] listen changes with the next start")
         self.settings = settings
-        logs.configure(settings.config.log, os.environ)
-        await self._set_rules()
-        await self._select()
         self._roster.name = self._name()
         self._local.card = Card(self.device, self._name(), self._fleet.instance)
+        try:
+            await self._set_rules()
+            await self._select()
+        except BaseException:
+            self._chosen_anew.set()  # to be tried again
+            raise
 
     async def reload_quietly(self) -> None:
         """As `reload`; a broken file is logged and the last good settings stay."""
@@ -411,6 +432,8 @@ class House:
             await self.reload()
         except BrokenConfig as error:
             logger.warning("settings unchanged: %s", error)
+        except Exception as error:  # noqa: BLE001 - a full disk ends nothing
+            _tell("not all settings are in force", error)
 
     async def stop(self) -> None:
         """See `Daemon.stop`."""
@@ -424,6 +447,18 @@ def _chronicle(settings: Settings, device: DeviceId) -> Chronicle | None:
     from fleetsync.app.chronicle import Chronicle  # noqa: PLC0415 - only where it is wanted
 
     return Chronicle(settings.home, device)
+
+
+async def _quietly(work: Callable[[], object], otherwise: str) -> None:
+    """In a thread, what can be done again later; what it raises is told so and ends nothing."""
+    try:
+        await anyio.to_thread.run_sync(work)
+    except Exception as error:  # noqa: BLE001 - it is told
+        _tell(otherwise, error)
+
+
+def _tell(what: str, error: Exception) -> None:
+    logger.warning("%s: %s", what, error, exc_info=not isinstance(error, FleetsyncError))
 
 
 def _dialable(texts: Iterable[str]) -> Iterator[Address]:

@@ -15,6 +15,7 @@ from logging.handlers import RotatingFileHandler
 import msgspec
 
 from fleetsync.config import Log
+from fleetsync.errors import BrokenConfig
 
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 _FILE_BYTES, _FILES = 5 << 20, 3
@@ -23,7 +24,10 @@ _QUIET = ("apscheduler", "httpx", "httpcore", "uvicorn", "watchdog", "asyncio")
 
 
 def configure(log: Log, environ: Mapping[str, str]) -> None:
-    """Let everything be logged as the settings say; may be called again with others."""
+    """Let everything be logged as the settings say; may be called again with others.
+
+    Raises `BrokenConfig` for a file that cannot be opened; nothing has changed then.
+    """
     handler = _handler(log)
     handler.setFormatter(_formatter(log, under_journald="JOURNAL_STREAM" in environ and not log.file))
     root = logging.getLogger()
@@ -38,7 +42,10 @@ def configure(log: Log, environ: Mapping[str, str]) -> None:
 
 def _handler(log: Log) -> logging.Handler:
     if log.file:
-        return RotatingFileHandler(log.file, maxBytes=_FILE_BYTES, backupCount=_FILES, encoding="utf-8")
+        try:
+            return RotatingFileHandler(log.file, maxBytes=_FILE_BYTES, backupCount=_FILES, encoding="utf-8")
+        except OSError as error:
+            raise BrokenConfig(f"[log] file {log.file}: {error.strerror}") from error
     return logging.StreamHandler(sys.stderr)
 
 

@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 def serve(settings: Settings, reload: Reload) -> None:
     """Run the daemon in the foreground until it is told to stop.
 
-    Raises `AlreadyRunning`, `JournalDamaged`, `FleetDamaged`, `StorageFailed`.
+    Raises `AlreadyRunning`, `BrokenConfig`, `JournalDamaged`, `FleetDamaged`, another `LocalError`.
     """
     logs.configure(settings.config.log, os.environ)
     ensure_private_dir(settings.state_dir)
@@ -93,6 +93,7 @@ def _lock(fd: int, state: Path) -> None:
 
 async def _run(build: Callable[[], House], control: socket.socket) -> None:
     house = build()
+    await house.open()
     notifier = Notifier.from_environment(os.environ, os.getpid())
     listener = ControlListener(control_app(house), control, house.settings.state_dir / SOCKET_NAME)
     await listener.start()
@@ -105,11 +106,20 @@ async def _run(build: Callable[[], House], control: socket.socket) -> None:
             await house.stopped.wait()
             notifier.stopping()
             tasks.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        raise sole(group) from None
     finally:
         with anyio.CancelScope(shield=True):
             await listener.aclose()
             await house.aclose()
     logger.info("stopped")
+
+
+def sole(error: BaseException) -> BaseException:
+    """What went wrong, if it was one thing: task groups wrap it."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 async def _announce(house: House, notifier: Notifier) -> None:

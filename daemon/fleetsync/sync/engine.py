@@ -167,9 +167,14 @@ class Engine:
                 self._tasks.start_soon(link.tell_roster)
 
     async def select(self, selection: Selection) -> None:
-        """Carry this from now on; every peer hears of it at once."""
-        self._local.selection = selection
-        await self._local.desk.change(lambda storage: storage.select(selection))
+        """Carry this from now on; every peer hears of it at once. Raises `LocalError`: to be tried again."""
+        before, self._local.selection = self._local.selection, selection
+        try:
+            await self._local.desk.change(lambda storage: storage.select(selection))
+        except BaseException:
+            if self._local.selection is selection:
+                self._local.selection = before
+            raise
         for link in tuple(self._links.values()):
             await link.drop()
 

@@ -1,0 +1,151 @@
+"""app/house.py: what goes wrong around a running daemon does not end it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from fleetsync.app import house as house_module
+from fleetsync.app.house import House
+from fleetsync.app.serve import sole
+from fleetsync.config import Flags, Settings
+from fleetsync.devices import notary, seal
+from fleetsync.devices.identity import ensure_identity
+from fleetsync.devices.trust import Fleet
+from fleetsync.errors import BrokenConfig, LocalError, StorageFailed
+from fleetsync.replica.replica import Replica
+from fleetsync.replica.surroundings import Surroundings
+from fleetsync.selection import EVERYTHING, Selection
+from tests.fakes.waiting import eventually
+
+pytestmark = pytest.mark.blocking
+"""A start reads keys and directories before it serves."""
+
+
+class Parts:
+    """All that a house is made of, in directories of its own."""
+
+    def __init__(self, root: Path) -> None:
+        self.config = root / "config.toml"
+        self.state = root / "state"
+        self.listen = "127.0.0.1:0"
+        self.configure("")
+        self.settings = self.load()
+        self.identity = ensure_identity(self.state, create=seal.new_credentials)
+        self.fleet = Fleet.load(self.state, self.identity)
+        around = Surroundings(lambda: time.time_ns() // 1000, os.urandom, notary.check, lambda _: True)
+        self.replica = Replica(self.settings.home, self.state, self.identity.device, around, 600_000_000)
+
+    def configure(self, text: str) -> None:
+        self.config.write_text(f"[channels]\nreindex = false\n{text}")
+
+    def load(self) -> Settings:
+        flags = Flags(str(self.state.parent / "home"), str(self.state), str(self.config), self.listen)
+        return Settings.load(flags, {}, "linux")
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[House]:
+        """The house, open and running; what ends it is raised."""
+        house = House(self.settings, self.load, self.identity, self.fleet, self.replica)
+        await house.open()
+        try:
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(house.run)
+                yield house
+                tasks.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await house.aclose()
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Iterator[Parts]:
+    parts = Parts(tmp_path)
+    handlers = list(logging.getLogger().handlers)
+    yield parts
+    logging.getLogger().handlers[:] = handlers
+    parts.replica.close()
+
+
+async def test_notes_that_cannot_be_written_are_written_later(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full disk at the time of the notes about peers ends nothing; they are written when it takes them."""
+    monkeypatch.setattr(house_module, "TEND_SECONDS", 0.01)
+    monkeypatch.setattr(house_module, "NOTES_SECONDS", 0.0)
+    full = [True]
+    flush, written = parts.fleet.flush, []
+
+    def flushed() -> None:
+        if full:
+            raise StorageFailed("no space left on device")
+        flush()
+        written.append(True)
+
+    monkeypatch.setattr(parts.fleet, "flush", flushed)
+    async with parts.running():
+        await eventually(lambda: "no space left on device" in caplog.text)
+        full.clear()
+        await eventually(lambda: written)
+
+
+async def test_a_log_file_that_cannot_be_opened_changes_nothing(parts: Parts) -> None:
+    """It is a broken configuration: told to whoever asked, an alert until mended, never the daemon's end."""
+    async with parts.running() as house:
+        before = house.settings
+        parts.configure('[log]\nfile = "/nonexistent/log"\n[device]\nname = "new"\n')
+        with pytest.raises(BrokenConfig, match="/nonexistent/log: No such file"):
+            await house.reload()
+        await house.reload_quietly()
+        assert house.settings is before
+        assert [alert["code"] for alert in (await house.status())["alerts"]] == ["broken-config"]
+        parts.configure("")
+        await house.reload()
+        assert (await house.status())["alerts"] == []
+
+
+async def test_a_reload_that_storage_does_not_take_is_tried_again(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a person leaves out is left out once the disk has room for saying so, without a word more."""
+    full = [True]
+    select = parts.replica.select
+
+    def selected(selection: Selection) -> bool:
+        if full:
+            raise StorageFailed("no space left on device")
+        return select(selection)
+
+    monkeypatch.setattr(parts.replica, "select", selected)
+    async with parts.running() as house:
+        parts.configure('[sync]\nprivate = ["diary"]\n')
+        await house.reload_quietly()
+        with pytest.raises(StorageFailed):
+            await house.reload()
+        assert house._local.selection == EVERYTHING
+        full.clear()
+        await eventually(lambda: house._local.selection.private == ("diary",))
+
+
+async def test_a_port_that_is_taken_is_told_in_words(parts: Parts) -> None:
+    """Where it wanted to listen and why it cannot."""
+    async with parts.running() as house:
+        parts.listen = house.listen
+        other = House(parts.load(), parts.load, parts.identity, parts.fleet, parts.replica)
+        with pytest.raises(LocalError, match=f"cannot listen on {house.listen}: .* in use"):
+            await other.open()
+
+
+def test_one_error_is_told_as_itself() -> None:
+    """Task groups wrap what went wrong; a person and the exit code get the error itself, if it is one."""
+    full = StorageFailed("full")
+    assert sole(BaseExceptionGroup("outer", [ExceptionGroup("inner", [full])])) is full
+    two = ExceptionGroup("two", [full, ValueError()])
+    assert sole(two) is two
