@@ -123,6 +123,13 @@ async def test_a_finished_pairing_arrives_whole(path: Path, daemon: FakeDaemon) 
     assert daemon.orders == [("adopt", Paired(b"\0\1\2", "office", ["h:1"], [b"\xff", b""]))]
 
 
+async def test_a_path_that_is_no_text_arrives_as_it_is(path: Path, daemon: FakeDaemon) -> None:
+    """A home may lie in a directory whose name is not UTF-8; `status` works there too."""
+    daemon.alerts = [{"code": "x", "title": "x", "detail": "/home/\udcff/.mur is gone", "next": "x"}]
+    _, document = await ask(path, "GET", "/status")
+    assert document["alerts"] == daemon.alerts
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [

@@ -78,6 +78,11 @@ class JournalLines(OneLine):
         return f"<{_PRIORITIES.get(record.levelno, 6)}>{super().format(record)}"
 
 
+def _text(said: str) -> str:
+    """The same with escapes for what of a file's name is no text."""
+    return said.encode("utf-8", "backslashreplace").decode()
+
+
 class JsonLines(logging.Formatter):
     """A JSON object a line: `time`, `level`, `logger`, `message` and, if there is one, `error`."""
 
@@ -91,4 +96,4 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             event["error"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(event).decode()
+        return msgspec.json.encode({key: _text(value) for key, value in event.items()}).decode()

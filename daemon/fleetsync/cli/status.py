@@ -55,7 +55,7 @@ def _screen(document: dict[str, Any]) -> None:
 
     device, home = document["device"], document["home"]
     output.say(f"{output.clean(device['name'])}  {output.short_id(device['id'])}  {device['listen']}")
-    output.say(f"{home['path']}  {home['items']} items  {output.coloured(home['state'])}")
+    output.say(f"{output.clean(home['path'])}  {home['items']} items  {output.coloured(home['state'])}")
     for line in left_out(document["selection"]):
         output.say(output.clean(line))
     output.say()

@@ -10,6 +10,7 @@ file system (`web/listener.py`). Implements DESIGN §10.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
@@ -197,7 +198,15 @@ class _Api:
 
 
 def _answer(document: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(document), status, media_type="application/json")
+    return Response(_encoded(document), status, media_type="application/json")
+
+
+def _encoded(document: object) -> bytes:
+    """A document as JSON; bytes of a file's name that are no text are escaped."""
+    try:
+        return msgspec.json.encode(document)
+    except UnicodeEncodeError:
+        return json.dumps(msgspec.to_builtins(document)).encode()
 
 
 def _refusal(error: FleetsyncError) -> Response:
@@ -263,8 +272,8 @@ async def _lines(documents: AsyncIterator[Document]) -> AsyncIterator[bytes]:
     """A stream as lines; what goes wrong half-way is its last line."""
     try:
         async for document in documents:
-            yield msgspec.json.encode(document) + b"\n"
+            yield _encoded(document) + b"\n"
     except FleetsyncError as error:
-        yield msgspec.json.encode({"error": error.document()}) + b"\n"
+        yield _encoded({"error": error.document()}) + b"\n"
     except Exception as error:  # noqa: BLE001  (the same, half-way through a stream)
-        yield msgspec.json.encode({"error": _unexpected(error).document()}) + b"\n"
+        yield _encoded({"error": _unexpected(error).document()}) + b"\n"
