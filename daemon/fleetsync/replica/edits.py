@@ -21,7 +21,9 @@ from fleetsync.replica.sightings import Sightings
 from fleetsync.replica.versions import NOTHING, Change, Versions
 
 EDITING = 5_000_000
-"""µs for which an emptied file is taken for one that an editor is about to write."""
+"""µs for which an emptied file is taken for one that an editor is about to write; never for as long as a
+clock was set back.
+"""
 REBUILT = "rebuilt"
 """Set in a journal that a person had begun anew: what is found in home loses to any peer's version."""
 
@@ -88,7 +90,7 @@ class Edits:
         if unchanged or self._overtaken(path, digest, look):
             self._sightings.remember(path, digest, look)
             return NOTHING
-        if not value and self._clock.now() - look.mtime_ns // 1000 < EDITING:
+        if not value and 0 <= self._clock.now() - look.mtime_ns // 1000 < EDITING:
             return NOTHING
         change = self._mint_found(path, value, look, watched=watched)
         self._sightings.remember(path, digest, look)

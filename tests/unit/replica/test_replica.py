@@ -346,6 +346,17 @@ def test_an_emptied_manifest_is_not_an_edit_yet(site: Site) -> None:
     assert site.members() != before
 
 
+@pytest.mark.parametrize("age", [-3600, -1, 5, 3600])
+def test_a_manifest_that_stays_empty_is_an_edit(site: Site, age: int) -> None:
+    """No editor takes so long; a file from before the clock was set back is not waited for until then."""
+    before = site.members()
+    site.path(YAML).write_bytes(b"")
+    emptied = (NOW - age * 1_000_000) * 1000
+    os.utime(site.path(YAML), ns=(emptied, emptied))
+    site.replica.scan([YAML])
+    assert site.members() != before
+
+
 def test_restoring_what_history_does_not_have_is_an_error(site: Site) -> None:
     """It names the path."""
     with pytest.raises(NotFound, match=YAML):
