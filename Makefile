@@ -79,7 +79,7 @@ campaign-fuzz:
 campaign-mutation: venv
 	$(BIN)/python -c "import mutmut" 2>/dev/null || $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,\
 		$(BIN)/python -m pip install --quiet) "mutmut>=3.8.1,<4"
-	for area in merge reconcile journal appending skills channels signing yaml experiences; do \
+	for area in merge reconcile journal logs appending skills channels signing yaml experiences; do \
 		$(BIN)/python -m tests.mutation $$area || exit; done
 
 venv: .venv/.stamp

@@ -55,6 +55,14 @@ AREAS = {
             "tests/unit/replica/test_replica.py",
         ),
     ),
+    "logs": Area(
+        ("replica/logs.py",),
+        (
+            "tests/unit/replica/test_appending.py",
+            "tests/unit/replica/test_logs.py",
+            "tests/unit/replica/test_replica.py",
+        ),
+    ),
     "appending": Area(
         ("replica/appending.py", "replica/losers.py"),
         (

@@ -57,8 +57,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Ids without what stands in brackets."""
+    """Ids without what stands in brackets, before mutmut lists which tests there are."""
     for item in items:
         item._id = dataclasses.replace(item._id, params=None)

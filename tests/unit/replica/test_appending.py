@@ -174,7 +174,7 @@ def test_a_write_begins_a_new_line_unless_the_log_is_empty(
 def test_lines_are_numbered_on_from_the_last_one_of_their_own_log(site: Site) -> None:
     """Whatever was written to another log before."""
     other = "channels/c2/events.jsonl"
-    for path, bodies in ((EVENTS, SIGNED[:3]), (other, SIGNED[3:5]), (EVENTS, SIGNED[5:])):
+    for path, bodies in ((EVENTS, SIGNED[:2]), (EVENTS, SIGNED[2:4]), (other, SIGNED[4:])):
         (site.home / path).parent.mkdir(parents=True, exist_ok=True)
         site.append(*bodies, path=path)
     numbers = {
