@@ -278,18 +278,27 @@ class Fleet:
     # --- where the state changes -----------------------------------------------------------------------
 
     def _write(self, device: DeviceId, change: Callable[[PeerNote], PeerNote]) -> PeerNote:
+        """Change a note, disk first: what a person was told to have failed must not come true later."""
         self.peer(device)
-        self._note(device, change)
-        self.flush()
+        with self._writing:
+            state = self._noted(device, change).state
+            if state != self._on_disk:
+                self._save(state)
+            self._note(device, change)
         return self.peer(device)
 
     def _note(self, device: DeviceId, change: Callable[[PeerNote], PeerNote]) -> None:
         """Change a note in memory; that the device has just lost its trust is no error."""
         with self._swapping:
-            known = self._known
-            if device in known.judgement.trusted:
-                peers = {**known.state.peers, device: change(_note_of(known, device))}
-                self._known = known._replace(state=msgspec.structs.replace(known.state, peers=peers))
+            self._known = self._noted(device, change)
+
+    def _noted(self, device: DeviceId, change: Callable[[PeerNote], PeerNote]) -> _Known:
+        """What is known with that note changed."""
+        known = self._known
+        if device not in known.judgement.trusted:
+            return known
+        peers = {**known.state.peers, device: change(_note_of(known, device))}
+        return known._replace(state=msgspec.structs.replace(known.state, peers=peers))
 
     def _merged(self, new: Iterable[Record], pairings: Collection[bytes]) -> dict[bytes, Record]:
         """The roster with new records, without those of authors nobody ever vouched for."""

@@ -107,6 +107,30 @@ def test_trust_that_cannot_be_written_is_not_in_force(state, monkeypatch):
     assert (state / "fleet.json").read_bytes() == before
 
 
+def test_a_decision_that_cannot_be_written_does_not_come_true_later(state, monkeypatch):
+    """A person who was told that the disk is full finds no peer paused or renamed after the next start."""
+    fleet = load(state)
+    pair(fleet, A, B)
+    before = fleet.peer(B.device)
+
+    def full(path: Path, data: bytes) -> None:
+        raise StorageFailed(f"{path}: No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(files, "replace_private", full)
+        for attempt in (
+            lambda: fleet.pause(B.device),
+            lambda: fleet.rename(B.device, "big one"),
+            lambda: fleet.direct(B.device, Direction.SEND),
+        ):
+            with pytest.raises(StorageFailed):
+                attempt()
+            assert fleet.peer(B.device) == before
+    fleet.note_converged(B.device, 12.5)
+    fleet.flush()
+    assert not load(state).peer(B.device).paused
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"{}", b"[" * 100_000, b"\xff", b'{"version":1,"instance":"","place":"","records":["AAAA"]}'],
