@@ -33,6 +33,9 @@ PAGE = 1024
 WAITING = 20_000
 """New members that a long transaction keeps outside their blocks at most: about 4 MB."""
 
+VIEWS = 16
+"""Parts of the set that are remembered in key order: a peer may name another part with each hello."""
+
 _SHORT = "substr(id, 1, 8)"  # as in items_by_id: whole ids would double the index and its cost
 _ITEM = "arrival, id, ts, path, offset, length, origin"
 _FILE = "path, device, inode, size, mtime_ns, ctime_ns, tail, lines, malformed, collisions"
@@ -165,6 +168,8 @@ class Index:
         if self._views_of != state:
             self._views, self._views_of = {}, state
         if carried not in self._views:
+            if len(self._views) >= VIEWS:
+                self._views.clear()
             # Reconciliation takes keys for the pairs that they are.
             self._views[carried] = cast(Ranges, Without(self._blocks, self._left_out(carried)))
         return self._views[carried]

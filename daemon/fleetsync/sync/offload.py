@@ -22,6 +22,9 @@ from fleetsync.selection import EVERYTHING, Selection
 
 T = TypeVar("T")
 
+HEADS = 64
+"""States of parts of the set that are remembered: a peer may name another part with each hello."""
+
 
 @dataclass(frozen=True, slots=True)
 class News:
@@ -92,7 +95,10 @@ class Desk:
         """The state of the set now, or of that part of it; free of charge while nothing changes."""
         head = self._heads.get(carried)
         if head is None:
-            head = self._heads[carried] = await self.call(lambda storage: storage.head(carried))
+            head = await self.call(lambda storage: storage.head(carried))
+            if len(self._heads) >= HEADS:
+                self._heads.clear()
+            self._heads[carried] = head
         return head
 
     async def apply(

@@ -14,7 +14,8 @@ from fleetsync.errors import IndexDamaged
 from fleetsync.merge.fingerprint import fingerprint, id_sum
 from fleetsync.ports import END, START, Bound, Head, Key
 from fleetsync.records.names import DeviceId
-from fleetsync.replica.index import IN_JOURNAL, PAGE, Entry, FileState, Index
+from fleetsync.replica.index import IN_JOURNAL, PAGE, VIEWS, Entry, FileState, Index
+from fleetsync.selection import Selection
 
 PEER = DeviceId("b" * 52)
 LOG = "skills/a/events.jsonl"
@@ -148,6 +149,15 @@ def test_members_of_a_path(index: Index) -> None:
     assert index.counts_by_path() == {LOG: 2, "b": 1}
     index.remove(ids([entry(5)]))
     assert index.counts_by_path() == {LOG: 2}
+
+
+def test_parts_of_the_set_are_remembered_within_a_bound(index: Index) -> None:
+    """A peer that calls another part its own each time gets what it asks for, and fills no memory."""
+    index.add(entries(0, 3))
+    for number in range(3 * VIEWS):
+        assert index.ranges(Selection((f"skills/x{number}",))).size() == 3
+        assert index.ranges(Selection((f"skills/x{number}", "skills/a"))).size() == 0
+    assert len(index._views) <= VIEWS
 
 
 def test_files(index: Index) -> None:

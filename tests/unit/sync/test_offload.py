@@ -10,7 +10,8 @@ import pytest
 
 from fleetsync.errors import StorageFailed
 from fleetsync.ports import Group
-from fleetsync.sync.offload import News
+from fleetsync.selection import Selection
+from fleetsync.sync.offload import HEADS, News
 from tests.fakes.fleet import Laptop, device_id, event, log_path
 
 DEPLOY = log_path("deploy")
@@ -120,3 +121,12 @@ async def test_a_failed_check_applies_nothing(laptop):
         await laptop.local.desk.apply([Group(DEPLOY, [event(1)])], PEER, refuse)
     assert caught.value.message != threading.current_thread().name
     assert laptop.storage.head().count == 0
+
+
+async def test_heads_of_parts_are_remembered_within_a_bound(laptop):
+    """A peer that calls another part its own each time gets what it asks for, and fills no memory."""
+    await laptop.take_in(DEPLOY, [event(1)])
+    for number in range(2 * HEADS):
+        head = await laptop.local.desk.head(Selection((f"skills/x{number}",)))
+        assert head.count == 1
+    assert len(laptop.local.desk._heads) <= HEADS
