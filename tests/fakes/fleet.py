@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
 
 from fleetsync.devices.notes import Direction
-from fleetsync.errors import ClonedDevice
+from fleetsync.errors import ClonedDevice, Paused
 from fleetsync.ports import Head, Storage
 from fleetsync.records.names import DeviceId
 from fleetsync.stores.memory import MemoryHome, MemoryStorage
@@ -109,6 +109,12 @@ class FakeCaller:
         self.openings = 0
         self.equal: list[Head] = []
         self.misses = 0
+        self.paused = False
+
+    def require_open(self) -> None:
+        """Refuse while paused."""
+        if self.paused:
+            raise Paused("paused")
 
     def heard(self, *, opening: bool) -> None:
         """Count the conversations."""

@@ -22,7 +22,7 @@ from fleetsync.errors import (
     Unreachable,
 )
 from fleetsync.ports import Head
-from fleetsync.sync import changes, push
+from fleetsync.sync import changes, push, transfer
 from fleetsync.sync.exchange import Ending
 from fleetsync.sync.link import PeerSettings
 from fleetsync.sync.schedule import Due
@@ -334,6 +334,27 @@ async def test_a_paused_peer_gets_nothing_until_it_is_resumed():
         await world.engine("a").resume(b)
         await eventually(lambda: world.equal(DEPLOY, 2))
         await eventually(lambda: world.wires["a", "b"].calls["changes"] > streams, seconds=0.5)
+
+
+@on_virtual_time
+@pytest.mark.parametrize("decision", ["pause", "remove_peer"])
+async def test_a_decision_ends_the_exchanges_that_somebody_asked_for(decision, monkeypatch):
+    """Also one that a command began, and one that waits for its turn: nothing more comes or goes."""
+    monkeypatch.setattr(codec, "BATCH_BYTES", 10_000)
+    monkeypatch.setattr(transfer, "APPLY_BYTES", 10_000)
+    world = simulated("ab")
+    a, b = world["a"], world["b"]
+    b.learn(DEPLOY, [event(n) for n in range(2000)])
+    world.network.cut(b.device, a.device)
+    async with world.running(), anyio.create_task_group() as tasks:
+        for _ in range(2):
+            tasks.start_soon(world.engine("a").sync_now, b.device)
+        await eventually(lambda: 0 < a.storage.head().count < 1000)
+        await getattr(world.engine("a"), decision)(b.device)
+        calls = world.wires["a", "b"].calls.total()
+        await anyio.sleep(30)
+        assert a.storage.head().count < 1500
+        assert world.wires["a", "b"].calls.total() <= calls + 1
 
 
 async def test_peers_come_and_go_while_it_runs():

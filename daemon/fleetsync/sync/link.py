@@ -89,6 +89,7 @@ class Link:
         self._rounds = rounds
         self._backoff = Backoff(local.random)
         self._turn = anyio.Lock()
+        self._talks: set[anyio.CancelScope] = set()  # exchanges under way, or waiting for their turn
         self._visit_scope = anyio.CancelScope()
         self._resting: anyio.CancelScope | None = None
         self._in_a_hurry = False
@@ -109,12 +110,28 @@ class Link:
 
     def responder(self) -> Responder:
         """What answers this peer's calls; raises `Paused`."""
-        if self.settings.paused:
-            raise Paused(f"syncing with this device is paused on {self._local.card.name}")
+        self.require_open()
         return Responder(self._local, self)
 
+    def require_open(self) -> None:
+        """Raises `Paused` while it is."""
+        if self.settings.paused:
+            raise Paused(f"syncing with this device is paused on {self._local.card.name}")
+
     async def exchange(self) -> Exchange:
-        """Have an exchange that begins now, or as soon as the running one is over."""
+        """Have an exchange that begins now, or as soon as the running one is over. A person who decides
+        otherwise meanwhile ends it, whoever asked for it.
+        """
+        with anyio.CancelScope() as talk:
+            self._talks.add(talk)
+            try:
+                return await self._exchange_in_turn()
+            finally:
+                self._talks.discard(talk)
+        ended = Unreachable(f"the exchange with {self.settings.name} was ended by a decision about it")
+        return Exchange(self.device, Ending.FAILED, error=ended)
+
+    async def _exchange_in_turn(self) -> Exchange:
         async with self._turn:
             with self._rounds.exchange(self.device) as conclude:
                 result = await self._session().run()
@@ -156,6 +173,7 @@ class Link:
         self.settings = settings
         self.outbox.direction = settings.direction
         if talks_anew:
+            self._end_talks()
             await self.drop()
 
     async def drop(self) -> None:
@@ -167,9 +185,14 @@ class Link:
 
     async def close(self) -> None:
         """Let go of the peer for good."""
+        self._end_talks()
         self.outbox.end_stream()
         self.outbox.close()
         await self._peer.aclose()
+
+    def _end_talks(self) -> None:
+        for talk in tuple(self._talks):
+            talk.cancel()
 
     def view(self) -> PeerView:
         """How it is with this peer, for `status`."""

@@ -13,7 +13,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Protocol
 
 from fleetsync.devices.notes import Direction
-from fleetsync.errors import FleetsyncError
+from fleetsync.errors import FleetsyncError, Paused
 from fleetsync.merge import reconcile
 from fleetsync.ports import NOT_CARRIED, Bound, Head, Outcome, Verdict
 from fleetsync.records.names import DeviceId
@@ -48,6 +48,9 @@ class Caller(Protocol):
     @property
     def rival(self) -> Rival:
         """The exchange that it conducts with this device."""
+
+    def require_open(self) -> None:
+        """Raises `Paused` once a person has paused it."""
 
     def heard(self, *, opening: bool) -> None:
         """It called; `opening` when that is how a conversation begins."""
@@ -107,6 +110,9 @@ class Responder:
         rival, complete = self._caller.rival, False
         try:
             async for batch in transfer.read(self._local.desk, want.ids, spans, carried):
+                self._caller.require_open()
+                if not self._caller.direction.sends:
+                    raise Paused("this device only receives")
                 rival.fetches()
                 yield batch
             complete = True

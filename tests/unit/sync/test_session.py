@@ -14,6 +14,7 @@ from fleetsync.errors import (
     DishonestPeer,
     NotProven,
     NotTrusted,
+    Paused,
     ProtocolMismatch,
     StorageFailed,
     Unreachable,
@@ -22,6 +23,7 @@ from fleetsync.ports import END, HELD, START, Group, Outcome, Verdict
 from fleetsync.sync.exchange import WHOLE_SET, Ending
 from fleetsync.sync.responder import Responder
 from fleetsync.sync.session import Session
+from fleetsync.wire import codec
 from fleetsync.wire.messages import NO_TERMS, Batch, Span, Terms, Want
 from tests.fakes.fleet import Laptop, event, log_path, manifest_path
 
@@ -347,6 +349,19 @@ async def test_the_clock_of_the_peer_is_compared():
     """The offset is the peer's wall clock less one's own."""
     result = await exchange(Laptop("a"), Laptop("b", skew=90.0))
     assert result.clock_offset == pytest.approx(90.0)
+
+
+@pytest.mark.parametrize("decision", [{"paused": True}, {"direction": Direction.RECEIVE}])
+async def test_a_decision_ends_what_is_being_given(decision, a, b, monkeypatch):
+    """However much a peer has asked for in one question: it gets an error, never the end of the answer."""
+    monkeypatch.setattr(codec, "BATCH_BYTES", 1000)
+    b.learn(DEPLOY, [event(n) for n in range(100)])
+    caller = b.caller(a)
+    async with Responder(b.local, caller).items(Want([], [Span(0, b"", 2**64 - 1, b"")])) as batches:
+        assert (await anext(batches)).groups
+        vars(caller).update(decision)
+        with pytest.raises(Paused):
+            await anext(batches)
 
 
 async def test_what_is_held_is_told():
