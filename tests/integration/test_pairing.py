@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
 from contextlib import suppress
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
 from anyio.streams.tls import TLSStream
 
@@ -64,6 +66,12 @@ async def pair(one: Device, other: Device):
     async with one.offer() as offering:
         joined = await join(other.me, offering.code, offering.addresses[0])
         return await offering.paired(), joined
+
+
+def knock_and_reset(at: Address) -> None:
+    """What a port scanner does."""
+    with socket.create_connection(at) as knocking:
+        knocking.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 async def caller(offering: Offering) -> TLSStream:
@@ -458,3 +466,14 @@ async def test_a_go_between_is_found_out(anna, bert, cora):
                 await offering.paired()
             server.cancel_scope.cancel()
     await listener.aclose()
+
+
+async def test_a_connection_that_is_reset_at_once_is_nobody(anna, bert, caplog):
+    """A port scanner costs neither the code nor a word on the screen."""
+    async with anna.offer() as offering:
+        for _ in range(3):
+            await anyio.to_thread.run_sync(knock_and_reset, offering.addresses[0])
+        joined = await join(bert.me, offering.code, offering.addresses[0])
+        assert joined.device == anna.identity.device
+        await offering.paired()
+    assert caplog.text == ""

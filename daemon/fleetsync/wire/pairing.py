@@ -87,7 +87,11 @@ class Offering:
 
     async def greet(self, connection: socket) -> None:
         """Hold the conversation with whoever has connected; closes the connection."""
-        stream = await SocketStream.from_socket(connection)
+        try:
+            stream = await SocketStream.from_socket(connection)
+        except ValueError:  # how anyio says that it has been reset already
+            connection.close()
+            return
         try:
             remote = connection.getpeername()[0]
             with anyio.move_on_after(self._limits.conversation):
