@@ -334,7 +334,8 @@ def trace(session: Session, id: str, tenant: str | None) -> None:  # noqa: A002 
             f"no trace is recorded under {id[:80]!r}",
             next_step="see `fleetsync experience query --all-tenants --kind ReplayTraceRecorded`",
         )
-    output.emit_line(trace_text(found.recorded.line).encode())
+    text = trace_text(found.recorded.line)
+    output.emit_line((text if session.json else output.escaped(text)).encode())
     if found.differing:
         output.remark(
             f"{found.differing} later events under this id say something else:"

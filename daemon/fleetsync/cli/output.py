@@ -88,6 +88,13 @@ def clean(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
+def escaped(document: str) -> str:
+    """A JSON document, which means the same, without characters that act on a terminal."""
+    if document.isprintable():
+        return document
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1].replace("\x7f", "\\u007f") for c in document)
+
+
 def clean_lines(text: str) -> str:
     """The same for text of several lines."""
     return "\n".join(clean(line) for line in text.splitlines())

@@ -171,6 +171,18 @@ def test_illegal_transitions_are_refused_unless_they_are_imported(
     assert (document["state"], document["irregular"]) == ("Draft", 1)
 
 
+def test_a_trace_of_another_device_does_not_act_on_the_terminal(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the same document, its control characters escaped; scripts get the bytes that were recorded."""
+    hostile = "a\x9b2J\x7f\U000e0041z"
+    append(person, monkeypatch, trace("e-1", provider=hostile).line)
+    said = person.types("experience", "trace", "tl-1")
+    assert said.out.rstrip("\n").isprintable()
+    assert hostile in json.loads(said.out).values()
+    assert hostile in person.types("experience", "trace", "tl-1", "--json").out
+
+
 def test_a_trace_is_printed_as_it_was_recorded_first(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     """Scoped to a tenant if one is named; differing later ones are said, missing ones an error."""
     append(person, monkeypatch, OWN_LINES[4], trace("e-99", provider="other", tenant_id="t2").line)
