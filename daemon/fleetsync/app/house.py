@@ -4,6 +4,7 @@ that answers it (the `Daemon` port of `web/`). Decides nothing itself.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import random
@@ -72,6 +73,8 @@ SELECTED_BY = ("datasets", "include", "exclude", "private")
 """The keys of `[sync]` that say what this device carries."""
 RETRY_SECONDS = 0.5
 """Between two tries of `sync --wait`."""
+SIGN_SECONDS = 10.0
+"""Between two signs of life of a long exchange: whoever waits would take silence for the daemon's end."""
 DAY = 86_400_000_000  # µs
 
 
@@ -365,10 +368,15 @@ class House:
         """See `Daemon.sync`."""
         deadline = time.monotonic() + (wait or 0)
         device = self._fleet.find(peer).device if peer else None
-        exchanges = await self._engine.sync_now(device)
-        while any(e.ending is not Ending.CONVERGED for e in exchanges) and time.monotonic() < deadline:
+        while True:
+            # A task of its own: whoever asked may go away, and the exchange goes on.
+            exchanging = asyncio.ensure_future(self._engine.sync_now(device))
+            while not (await asyncio.wait([exchanging], timeout=SIGN_SECONDS))[0]:
+                yield {}
+            exchanges = exchanging.result()
+            if all(e.ending is Ending.CONVERGED for e in exchanges) or time.monotonic() >= deadline:
+                break
             await anyio.sleep(RETRY_SECONDS)
-            exchanges = await self._engine.sync_now(device)
         yield {"peers": [self._named(documents.exchange_document(exchange)) for exchange in exchanges]}
 
     async def dry_run(self, peer: str | None) -> Document:

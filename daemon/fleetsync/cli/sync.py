@@ -14,7 +14,7 @@ from fleetsync.cli.session import Session
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SILENCE_SECONDS = 300.0  # an exchange reports progress far more often, however slow the line
+SILENCE_SECONDS = 300.0  # signs of life come far more often, however slow the line
 
 
 @command("fleetsync sync office --wait 30")

@@ -64,9 +64,9 @@ class Daemon(Protocol):
     def sync(self, peer: str | None, wait: float | None) -> AsyncIterator[Document]:
         """Exchange now with one peer or with all, as progress documents and one final `sync` document.
 
-        Progress is `{"progress": {"id", "left", "total"}}` in items. With `wait` (seconds) peers are
-        tried again until converged or until the time is over. Closing the iterator stops the waiting,
-        not an exchange under way.
+        Progress is `{"progress": {"id", "left", "total"}}` in items, or `{}` as a sign of life. With `wait`
+        (seconds) peers are tried again until converged or until the time is over. Closing the iterator
+        stops the waiting, not an exchange under way.
         """
 
     async def dry_run(self, peer: str | None) -> Document:

@@ -23,6 +23,7 @@ from fleetsync.errors import BrokenConfig, LocalError, StorageFailed
 from fleetsync.replica.replica import Replica
 from fleetsync.replica.surroundings import Surroundings
 from fleetsync.selection import EVERYTHING, Selection
+from fleetsync.sync.exchange import Exchange
 from tests.fakes.waiting import eventually
 
 pytestmark = pytest.mark.blocking
@@ -132,6 +133,44 @@ async def test_a_reload_that_storage_does_not_take_is_tried_again(
         assert house._local.selection == EVERYTHING
         full.clear()
         await eventually(lambda: house._local.selection.private == ("diary",))
+
+
+async def test_a_long_exchange_gives_signs_of_life(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for `sync` hears of the daemon all the while, however long a first sync takes."""
+    monkeypatch.setattr(house_module, "SIGN_SECONDS", 0.01)
+    async with parts.running() as house:
+        over = anyio.Event()
+        monkeypatch.setattr(house._engine, "sync_now", _exchanging_until(over))
+        said = house.sync(None, None)
+        assert [await anext(said), await anext(said)] == [{}, {}]
+        over.set()
+        assert [document async for document in said][-1] == {"peers": []}
+
+
+async def test_an_exchange_goes_on_when_nobody_waits_for_it(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C on `sync` ends the waiting alone."""
+    monkeypatch.setattr(house_module, "SIGN_SECONDS", 0.01)
+    async with parts.running() as house:
+        over, done = anyio.Event(), anyio.Event()
+        monkeypatch.setattr(house._engine, "sync_now", _exchanging_until(over, done))
+        with anyio.CancelScope() as waiting:
+            async for _ in house.sync(None, 60.0):
+                waiting.cancel()
+        over.set()
+        with anyio.fail_after(5):
+            await done.wait()
+
+
+def _exchanging_until(over: anyio.Event, done: anyio.Event | None = None):
+    async def sync_now(_: object) -> list[Exchange]:
+        await over.wait()
+        if done is not None:
+            done.set()
+        return []
+
+    return sync_now
 
 
 async def test_a_port_that_is_taken_is_told_in_words(parts: Parts) -> None:
