@@ -123,6 +123,32 @@ def test_what_was_appended_is_read_on_from_where_reading_stopped(site: Site) -> 
     assert (state.size, state.inode) == (site.look().size, site.look().inode)
 
 
+def spans(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many bytes are read from now on, span by span."""
+    asked: list[int] = []
+    read_span = files.read_span
+
+    def noted(fd: int, offset: int, length: int) -> bytes:
+        asked.append(length)
+        return read_span(fd, offset, length)
+
+    monkeypatch.setattr(files, "read_span", noted)
+    return asked
+
+
+def test_only_what_is_new_is_read(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what was read before its end alone, to tell that it still stands there."""
+    site.add(joined(*(line(n, "here") for n in range(1000))))
+    site.read()
+    asked = spans(monkeypatch)
+    site.add(joined(REMOTE[0]))
+    site.read()
+    os.utime(site.path(), ns=(1, 1))
+    site.read()
+    assert sum(asked) < 2000
+    assert site.index.head().count == 1001
+
+
 def test_what_was_read_is_known_after_a_restart(site: Site) -> None:
     """From the index alone: nothing is read again."""
     site.add(joined(*LOCAL))
@@ -204,6 +230,16 @@ def test_a_line_may_be_longer_than_what_is_read_at_a_time(site: Site, size: int)
     assert site.logs.malformed() == 0
 
 
+def test_a_carriage_return_is_no_part_of_a_line(site: Site) -> None:
+    """Also where the newline behind it is still to come."""
+    site.add(LOCAL[0] + b"\r\n" + LOCAL[1] + b"\r")
+    site.read()
+    assert site.standing() == LOCAL[:2]
+    assert site.logs.malformed() == 0
+    site.add(b"\n")
+    assert not site.read()
+
+
 def test_a_line_beyond_every_limit_is_passed_over(site: Site) -> None:
     """In pieces that are no lines; what stands before it and behind it is read."""
     site.add(joined(LOCAL[0], b"x" * (2 * CHUNK + 5), LOCAL[1]))
@@ -280,6 +316,17 @@ def test_of_a_replaced_log_only_what_stands_in_it_now_are_members(site: Site) ->
     assert site.index.find(ids(LOCAL[1])) == []
     assert site.logs.shrunk == {LOG}
     assert site.written == LOCAL[:3] + LOCAL[3:]
+
+
+def test_a_replaced_log_that_ends_as_the_old_one_did_is_another_log(site: Site) -> None:
+    """What stands before that end is not taken for what was read."""
+    lines = [line(n, "here") for n in range(6)]
+    site.add(joined(*lines))
+    site.read()
+    site.path().with_name("new").write_bytes(joined(line(9, "here"), *lines[1:]))
+    site.path().with_name("new").rename(site.path())
+    assert site.read()
+    assert site.standing() == [line(9, "here"), *lines[1:]]
 
 
 def test_a_log_written_anew_in_place_is_read_anew(site: Site) -> None:
@@ -456,19 +503,25 @@ def test_bodies_that_cannot_be_read_are_left_out(site: Site) -> None:
     assert len(list(Path("/dev/fd").iterdir())) == before
 
 
+def test_a_disk_that_refuses_a_body_is_told_with_the_log(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be read is not what is not there."""
+    site.add(joined(LOCAL[0]))
+    site.read()
+
+    def refuse(*_: object) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(files, "read_span", refuse)
+    with pytest.raises(StorageFailed, match=r"deploy/events\.jsonl: Input/output error"):
+        site.logs.bodies(site.root, site.index.of_path(LOG))
+
+
 def test_bodies_that_lie_far_apart_are_read_one_by_one(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neighbours with one call, and never more than a chunk of the file at a time."""
     lines = [LOCAL[0], padded(80, 1 << 20), LOCAL[1], padded(81, 1 << 20), LOCAL[2]]
     site.add(joined(*lines))
     site.read()
-    asked: list[int] = []
-    read_span = files.read_span
-
-    def noted(fd: int, offset: int, length: int) -> bytes:
-        asked.append(length)
-        return read_span(fd, offset, length)
-
-    monkeypatch.setattr(files, "read_span", noted)
+    asked = spans(monkeypatch)
     entries = site.index.of_path(LOG)
     assert set(site.logs.bodies(site.root, entries).values()) == set(lines)
     assert len(asked) == 2
@@ -498,9 +551,21 @@ def test_lines_are_numbered_on_from_the_highest_in_the_log(site: Site) -> None:
     assert numbered(site, SIGNED[0]) == [12]
     site.add(b"\n" + joined(SIGNER.line("c1", 10, "d"), b"junk"), EVENTS)
     assert numbered(site, SIGNED[0]) == [12]
+    assert numbered(site, SIGNED[0]) == [12]
+
+
+def test_numbers_of_a_log_that_is_gone_or_was_replaced_are_forgotten(site: Site) -> None:
+    """The next ones go by what stands there now."""
+    site.add(joined(SIGNER.line("c1", 7, "a")), EVENTS)
+    site.read(EVENTS)
+    assert numbered(site, SIGNED[0]) == [8]
     site.path(EVENTS).write_bytes(joined(SIGNER.line("c1", 2, "a")))
     site.read(EVENTS)
     assert numbered(site, SIGNED[0]) == [3]
+    site.path(EVENTS).unlink()
+    site.logs.gone(EVENTS)
+    site.add(b"", EVENTS)
+    assert numbered(site, SIGNED[0]) == [0]
 
 
 def test_lines_of_other_logs_have_no_numbers(site: Site) -> None:
@@ -540,8 +605,20 @@ def test_what_was_just_written_is_taken_over_without_reading_it(site: Site, park
     site.add(joined(LOCAL[1]))
     assert site.read()
     assert site.standing() == [LOCAL[0], *REMOTE[:2], LOCAL[1]]
-    assert site.logs.shrunk == set()
     assert site.index.head().count == 4
+
+
+def test_behind_what_was_taken_over_reading_goes_on(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of it is read when more is appended."""
+    bodies = [line(n, "there") for n in range(1000)]
+    site.add(b"")
+    site.read()
+    site.add(joined(*bodies))
+    assert taken_over(site, joined(*bodies), *bodies)
+    site.add(joined(LOCAL[1]))
+    asked = spans(monkeypatch)
+    assert site.read()
+    assert sum(asked) < 1000
 
 
 def test_at_the_beginning_of_a_log_no_newline_stands_before_what_was_written(site: Site) -> None:
