@@ -60,6 +60,17 @@ def test_without_the_daemon_only_that_is_wrong(person: Person) -> None:
     assert "fleetsync run" in str(found["daemon"]["next"])
 
 
+def test_what_one_check_cannot_look_at_hides_no_other(person: Person, healthy: FakeDaemon) -> None:
+    """A directory that is a link is told by those that would read in it; the others say what they find."""
+    person.skill("deploy", event(1))
+    (person.home / "skills").rename(person.home.parent / "elsewhere")
+    (person.home / "skills").symlink_to(person.home.parent / "elsewhere")
+    found = findings(person)
+    assert list(found) == [*CHECKS]
+    assert [name for name, check in found.items() if not check["ok"]] == ["logs"]
+    assert "skills: a symbolic link is in the way" in str(found["logs"]["detail"])
+
+
 def test_damaged_lines_are_named_with_file_and_line(person: Person) -> None:
     """Good records on the same line are still read, and the damage is still told."""
     person.skill("deploy", event(1), '{"kind":"exec', event(2))

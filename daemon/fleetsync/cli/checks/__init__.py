@@ -8,14 +8,23 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fleetsync.cli.checks import device, home, peers
-from fleetsync.cli.checks.scene import Check, Finding, Scene
+from fleetsync.cli.checks.scene import Check, Finding, Scene, bad
 from fleetsync.cli.session import Session
+from fleetsync.errors import FleetsyncError
 
 
 def examine(session: Session) -> list[Check]:
     """Every check, in the order in which a person would mend things."""
     scene = Scene.of(session)
-    return [Check(name, *check(scene)) for name, check in CHECKS.items()]
+    return [Check(name, *_finding(check, scene)) for name, check in CHECKS.items()]
+
+
+def _finding(check: Callable[[Scene], Finding], scene: Scene) -> Finding:
+    """What a check finds; where it cannot look, that is what it finds, and the others look all the same."""
+    try:
+        return check(scene)
+    except (FleetsyncError, OSError) as error:
+        return bad(str(error), "mend what it names, then run this again")
 
 
 CHECKS: dict[str, Callable[[Scene], Finding]] = {
