@@ -125,6 +125,7 @@ class House:
             purge=self._purge,
             watch=lambda tell: wake.watch(tell, hint=self._address_hints.wait),
         )
+        self._add_peers()
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Read home, begin with every peer; `started` once all of it serves."""
@@ -280,19 +281,25 @@ class House:
         for view in self._engine.peers():
             if view.device not in trusted:
                 await self._engine.remove_peer(view.device)
-        for note in self._fleet.peers():
-            self._engine.add_peer(note.device, PeerSettings(note.title, note.direction, note.paused))
+        self._add_peers()
         self._engine.roster_changed()
         await self._set_rules()
         if self._chronicle is not None:
             self._chronicle.trust({note.device: str(note.direction) for note in self._fleet.peers()})
+
+    def _add_peers(self) -> None:
+        for note in self._fleet.peers():
+            self._engine.add_peer(note.device, PeerSettings(note.title, note.direction, note.paused))
 
     # --- what commands ask (the `Daemon` port) --------------------------------------------------------
 
     async def status(self) -> Document:
         """See `Daemon.status`."""
         view = await self._engine.view()
-        addresses = {peer.device: self._addresses(peer.device) for peer in view.peers}
+        addresses: dict[DeviceId, list[str]] = {}
+        for peer in view.peers:
+            with suppress(NotFound):  # it is being removed
+                addresses[peer.device] = self._addresses(peer.device)
         me = Device(self.device, self._name(), __version__, self.listen, str(self.settings.home))
         document = documents.status_document(me, view, addresses, time.time())
         sync = self.settings.config.sync
@@ -386,8 +393,10 @@ class House:
         return {"peers": [self._named(documents.preview_document(exchange)) for exchange in exchanges]}
 
     def _named(self, document: Document) -> Document:
-        """A document about a peer, with its name for people."""
-        return {**document, "name": self._note(document["id"]).title}
+        """A document about a peer, with its name for people unless it was removed meanwhile."""
+        with suppress(NotFound):
+            return {**document, "name": self._note(document["id"]).title}
+        return document
 
     async def restore(self, path: ReplicaPath, version: int | None) -> Document:
         """See `Daemon.restore`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -16,14 +16,16 @@ from fleetsync.app import house as house_module
 from fleetsync.app.house import House
 from fleetsync.app.serve import sole
 from fleetsync.config import Flags, Settings
-from fleetsync.devices import notary, seal
-from fleetsync.devices.identity import ensure_identity
+from fleetsync.devices import notary, roster, seal
+from fleetsync.devices.identity import Identity, ensure_identity
+from fleetsync.devices.roster import Vouch
 from fleetsync.devices.trust import Fleet
 from fleetsync.errors import BrokenConfig, LocalError, StorageFailed
+from fleetsync.records.names import DeviceId
 from fleetsync.replica.replica import Replica
 from fleetsync.replica.surroundings import Surroundings
 from fleetsync.selection import EVERYTHING, Selection
-from fleetsync.sync.exchange import Exchange
+from fleetsync.sync.exchange import Ending, Exchange
 from tests.fakes.waiting import eventually
 
 pytestmark = pytest.mark.blocking
@@ -51,12 +53,21 @@ class Parts:
         flags = Flags(str(self.state.parent / "home"), str(self.state), str(self.config), self.listen)
         return Settings.load(flags, {}, "linux")
 
+    def pair(self, name: str) -> DeviceId:
+        """Trust another device, which is called so."""
+        other = ensure_identity(self.state.parent / name, create=seal.new_credentials)
+        records = [_vouch(self.identity, other), _vouch(other, self.identity)]
+        self.fleet.pair(other.certificate, name, [], records)
+        return other.device
+
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[House]:
-        """The house, open and running; what ends it is raised."""
+    async def running(self, before: Callable[[House], Awaitable[None]] | None = None) -> AsyncIterator[House]:
+        """The house, open and running; what ends it is raised. `before` is done while it is open alone."""
         house = House(self.settings, self.load, self.identity, self.fleet, self.replica)
         await house.open()
         try:
+            if before is not None:
+                await before(house)
             async with anyio.create_task_group() as tasks:
                 await tasks.start(house.run)
                 yield house
@@ -64,6 +75,11 @@ class Parts:
         finally:
             with anyio.CancelScope(shield=True):
                 await house.aclose()
+
+
+def _vouch(author: Identity, subject: Identity) -> bytes:
+    said = Vouch(author.device, subject.device, subject.certificate, "somebody", (), os.urandom(16))
+    return roster.write_record(said, seal.signer(author.key())).raw
 
 
 @pytest.fixture
@@ -169,6 +185,41 @@ def _exchanging_until(over: anyio.Event, done: anyio.Event | None = None):
         if done is not None:
             done.set()
         return []
+
+    return sync_now
+
+
+async def test_a_command_may_come_before_home_is_read(parts: Parts) -> None:
+    """The first reading of a large home takes its time: peers are known from the beginning, and a pause is
+    not told to have failed and in force after the next start.
+    """
+    bert = parts.pair("bert")
+
+    async def commands(house: House) -> None:
+        assert (await house.pause("bert"))["state"] == "paused"
+        assert [peer["id"] for peer in await house.peers()] == [bert]
+
+    async with parts.running(commands) as house:
+        assert [peer["state"] for peer in await house.peers()] == ["paused"]
+
+
+async def test_a_peer_that_is_being_removed_disturbs_no_answer(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`status` and `sync` tell of it what they know, and all of the others."""
+    bert = parts.pair("bert")
+    async with parts.running() as house:
+        parts.fleet.remove(bert, seal.signer(parts.identity.key()))
+        assert [peer["id"] for peer in (await house.status())["peers"]] == [bert]
+        monkeypatch.setattr(house._engine, "sync_now", _ended_with(bert))
+        assert [entry["id"] for entry in [each async for each in house.sync(None, None)][-1]["peers"]] == [
+            bert
+        ]
+
+
+def _ended_with(device: DeviceId):
+    async def sync_now(_: object) -> list[Exchange]:
+        return [Exchange(device, Ending.FAILED)]
 
     return sync_now
 
