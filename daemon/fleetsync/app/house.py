@@ -30,7 +30,15 @@ from fleetsync.devices import notary
 from fleetsync.devices.identity import Identity
 from fleetsync.devices.notes import Direction, PeerNote
 from fleetsync.devices.trust import Fleet
-from fleetsync.errors import BrokenConfig, FleetsyncError, LocalError, NotFound, NotTrusted, UserError
+from fleetsync.errors import (
+    BrokenConfig,
+    FleetsyncError,
+    LocalError,
+    NotFound,
+    NotTrusted,
+    StorageFailed,
+    UserError,
+)
 from fleetsync.ports import Alert, Storage
 from fleetsync.records.addresses import Address, parse_address
 from fleetsync.records.names import DeviceId, ReplicaPath, require_name
@@ -427,9 +435,9 @@ class House:
         try:
             settings = await anyio.to_thread.run_sync(self._reload)
             await anyio.to_thread.run_sync(logs.configure, settings.config.log, os.environ)
-        except BrokenConfig as error:
+        except (BrokenConfig, StorageFailed) as error:
             self._broken = error.message, error.next
-            raise
+            raise BrokenConfig(error.message, next_step=error.next) from error
         self._broken = None
         if settings.config.device.listen != self.settings.config.device.listen:
             logger.warning("[device] listen changes with the next start")

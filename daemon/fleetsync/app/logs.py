@@ -15,7 +15,7 @@ from logging.handlers import RotatingFileHandler
 import msgspec
 
 from fleetsync.config import Log
-from fleetsync.errors import BrokenConfig
+from fleetsync.errors import StorageFailed
 
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 _FILE_BYTES, _FILES = 5 << 20, 3
@@ -26,7 +26,7 @@ _QUIET = ("apscheduler", "httpx", "httpcore", "uvicorn", "watchdog", "asyncio")
 def configure(log: Log, environ: Mapping[str, str]) -> None:
     """Let everything be logged as the settings say; may be called again with others.
 
-    Raises `BrokenConfig` for a file that cannot be opened; nothing has changed then.
+    Raises `StorageFailed` for a file that cannot be opened; nothing has changed then.
     """
     handler = _handler(log)
     handler.setFormatter(_formatter(log, under_journald="JOURNAL_STREAM" in environ and not log.file))
@@ -45,7 +45,7 @@ def _handler(log: Log) -> logging.Handler:
         try:
             return RotatingFileHandler(log.file, maxBytes=_FILE_BYTES, backupCount=_FILES, encoding="utf-8")
         except OSError as error:
-            raise BrokenConfig(f"[log] file {log.file}: {error.strerror}") from error
+            raise StorageFailed(f"[log] file {log.file}: {error.strerror}") from error
     return logging.StreamHandler(sys.stderr)
 
 

@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 def serve(settings: Settings, reload: Reload) -> None:
     """Run the daemon in the foreground until it is told to stop.
 
-    Raises `AlreadyRunning`, `BrokenConfig`, `JournalDamaged`, `FleetDamaged`, another `LocalError`.
+    Raises `AlreadyRunning`, `JournalDamaged`, `FleetDamaged`, another `LocalError`.
     """
     logs.configure(settings.config.log, os.environ)
     ensure_private_dir(settings.state_dir)
