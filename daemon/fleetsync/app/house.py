@@ -285,10 +285,12 @@ class House:
     async def _trust_changed(self) -> None:
         """The listener, the engine and the other devices follow the fleet."""
         trusted = self._fleet.trusted()
-        self._listener.trust(trusted)
-        for view in self._engine.peers():
-            if view.device not in trusted:
-                await self._engine.remove_peer(view.device)
+        try:
+            self._listener.trust(trusted)
+        finally:  # what cannot be opened keeps nobody in
+            for view in self._engine.peers():
+                if view.device not in trusted:
+                    await self._engine.remove_peer(view.device)
         self._add_peers()
         self._engine.roster_changed()
         await self._set_rules()

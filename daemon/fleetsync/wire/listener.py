@@ -104,11 +104,12 @@ class Listener:
 
         Others that are connected are cut off before this returns; nobody else notices.
         """
-        self._context = tls.server_context(self._own, certificates.values())
         self._trusted = frozenset(certificates)
         for device in self._live.keys() - self._trusted:
             for connection in self._live.pop(device):
                 connection.hang_up()
+        # Last, since it reads files: without a descriptor to spare nobody new is let in, and nobody stays.
+        self._context = tls.server_context(self._own, certificates.values())
 
     async def aclose(self) -> None:
         """Stop accepting, let requests under way finish for a moment, then cut them; idempotent."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import time
@@ -26,6 +27,7 @@ from fleetsync.replica.replica import Replica
 from fleetsync.replica.surroundings import Surroundings
 from fleetsync.selection import EVERYTHING, Selection
 from fleetsync.sync.exchange import Ending, Exchange
+from fleetsync.wire import tls
 from tests.fakes.waiting import eventually
 
 pytestmark = pytest.mark.blocking
@@ -215,6 +217,24 @@ async def test_a_peer_that_is_being_removed_disturbs_no_answer(
         assert [entry["id"] for entry in [each async for each in house.sync(None, None)][-1]["peers"]] == [
             bert
         ]
+
+
+async def test_a_removed_device_is_let_go_without_a_descriptor_to_spare(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command fails, for the key cannot be read again; the device gets not a byte more all the same."""
+    bert = parts.pair("bert")
+
+    def none_left(*_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async with parts.running() as house:
+        with monkeypatch.context() as exhausted:
+            exhausted.setattr(tls, "server_context", none_left)
+            with pytest.raises(OSError, match="Too many open files"):
+                await house.remove("bert")
+        assert await house.peers() == []
+        assert bert not in house._listener._trusted
 
 
 def _ended_with(device: DeviceId):
