@@ -29,7 +29,7 @@ from fleetsync.devices import notary
 from fleetsync.devices.identity import ensure_identity
 from fleetsync.devices.trust import Fleet
 from fleetsync.errors import AlreadyRunning
-from fleetsync.files import PRIVATE_FILE, ensure_private_dir
+from fleetsync.files import PRIVATE_FILE, ensure_private_dir, storage_errors
 from fleetsync.replica.replica import Replica
 from fleetsync.replica.surroundings import Surroundings
 from fleetsync.web.address import SOCKET_NAME
@@ -75,10 +75,15 @@ def _spare_collector() -> None:
 
 @contextmanager
 def sole_use_of(state: Path) -> Iterator[None]:
-    """One daemon per state directory: the lock is the kernel's and dies with the process."""
-    fd = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+    """One daemon per state directory: the lock is the kernel's and dies with the process. Raises
+    `AlreadyRunning`, `StorageFailed`.
+    """
+    lock = state / "lock"
+    with storage_errors(lock):
+        fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
     try:
-        _lock(fd, state)
+        with storage_errors(lock):
+            _lock(fd, state)
         yield
     finally:
         os.close(fd)

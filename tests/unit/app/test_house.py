@@ -15,7 +15,7 @@ import pytest
 
 from fleetsync.app import house as house_module
 from fleetsync.app.house import House
-from fleetsync.app.serve import sole
+from fleetsync.app.serve import sole, sole_use_of
 from fleetsync.config import Flags, Settings
 from fleetsync.devices import notary, roster, seal
 from fleetsync.devices.identity import Identity, ensure_identity
@@ -259,3 +259,10 @@ def test_one_error_is_told_as_itself() -> None:
     assert sole(BaseExceptionGroup("outer", [ExceptionGroup("inner", [full])])) is full
     two = ExceptionGroup("two", [full, ValueError()])
     assert sole(two) is two
+
+
+def test_a_lock_that_cannot_be_opened_is_told_by_name(tmp_path: Path) -> None:
+    """What `sudo fleetsync` or a hand has left in its place is a file to mend and no bug."""
+    (tmp_path / "lock").mkdir()
+    with pytest.raises(StorageFailed, match=f"{tmp_path}/lock: Is a directory"), sole_use_of(tmp_path):
+        pass
