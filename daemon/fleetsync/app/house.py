@@ -430,7 +430,7 @@ class House:
     async def rebuild_stats(self, skill: str) -> None:
         """See `Daemon.rebuild_stats`."""
         log = f"skills/{require_name('skill', skill)}/events.jsonl"
-        await self._desk.call(lambda _: self._replica.rebuild_stats(log))
+        await self._desk.change(lambda _: self._replica.rebuild_stats(log))
 
     async def reload(self) -> None:
         """See `Daemon.reload`. What cannot change while running is said in the log."""

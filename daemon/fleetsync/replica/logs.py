@@ -259,7 +259,9 @@ class Logs:
     # --- what is known --------------------------------------------------------------------------
 
     def bodies(self, root: Folder, entries: Sequence[Entry]) -> dict[bytes, bytes]:
-        """The bytes of members that stand in files, as they stand there; unreadable ones left out."""
+        """The bytes of members that stand in files, as they stand there. What cannot be read is left out, and
+        all of a file that is not the one that was read.
+        """
         found: dict[bytes, bytes] = {}
         by_path: dict[str, list[Entry]] = {}
         for entry in entries:
@@ -280,9 +282,17 @@ class Logs:
                 return {}
             try:
                 with files.storage_errors(folder.at(name)):
-                    return _carried(path, _read_entries(fd, wanted))
+                    stands = self._stands(fd, path)
+                    return _carried(path, _read_entries(fd, wanted)) if stands else {}
             finally:
                 os.close(fd)
+
+    def _stands(self, fd: int, path: str) -> bool:
+        """Whether all that was read of the file stands in it still. If not, lines are anywhere by now, until
+        it is read anew.
+        """
+        state, look = self._states.get(path), look_of(os.fstat(fd))
+        return state is not None and (not self.changed(path, look) or self._has_grown(fd, state, look))
 
     def malformed(self) -> int:
         """Lines that could not be keyed, torn ends of files included."""

@@ -10,7 +10,7 @@ import hashlib
 
 from fleetsync import datasets
 from fleetsync.datasets import Kind
-from fleetsync.errors import NotFound
+from fleetsync.errors import FileChanged, NotFound
 from fleetsync.files import Folder
 from fleetsync.replica.bringing import Bringing
 from fleetsync.replica.guard import Cause, Held
@@ -96,13 +96,21 @@ class Orders:
         return next(iter(self._history.entries(path)), chosen[-1][0])
 
     def rebuild_stats(self, path: str) -> None:
-        """The counters beside this log become the fold of all of its lines. Raises `NotFound`."""
+        """The counters beside this log become the fold of all of its lines. Raises `NotFound`, and
+        `FileChanged` when it cannot be known what these are.
+        """
         self._carried.require(path)
-        with self._home.open() as root:
+        with self._home.open() as root, self._indexing():
+            self._sweep.look_at(root, [path])
             entries = [e for e in self._index.of_path(path) if e.offset != IN_JOURNAL]
             if not entries:
                 raise NotFound(f"no line of {path} is known here")
-            self._counting.rebuild(root, path, self._logs.bodies(root, entries))
+            lines = self._logs.bodies(root, entries)
+            if len(lines) < len(entries):
+                raise FileChanged(
+                    f"{root.at(path)} cannot be read as a whole", next_step="run the command again"
+                )
+            self._counting.rebuild(root, path, lines)
 
     @property
     def guarded(self) -> Held | None:

@@ -485,7 +485,7 @@ def test_bodies_are_read_from_where_they_stand(site: Site) -> None:
 
 def test_bodies_that_cannot_be_read_are_left_out(site: Site) -> None:
     """Where a log is gone, is no file or is shorter than it was, all others are read."""
-    more = ["skills/third/events.jsonl", "skills/fourth/events.jsonl"]
+    more = [f"skills/{name}/events.jsonl" for name in ("third", "fourth", "fifth")]
     for path in more:
         site.path(path).parent.mkdir()
     for path in (LOG, OTHER_LOG, *more):
@@ -497,9 +497,9 @@ def test_bodies_that_cannot_be_read_are_left_out(site: Site) -> None:
     site.path(more[0]).parent.rmdir()
     site.path(more[1]).unlink()
     site.path(more[1]).mkdir()
-    os.truncate(site.path(), len(joined(*LOCAL[:2])) + 5)
+    os.truncate(site.path(more[2]), len(joined(*LOCAL[:2])) + 5)
     before = len(list(Path("/dev/fd").iterdir()))
-    assert sorted(site.logs.bodies(site.root, entries).values()) == LOCAL[:2]
+    assert sorted(site.logs.bodies(site.root, entries).values()) == LOCAL[:3]
     assert len(list(Path("/dev/fd").iterdir())) == before
 
 
@@ -644,3 +644,29 @@ def test_where_other_bytes_got_in_between_nothing_is_taken_over(site: Site) -> N
     append = Append(LOG, state.inode, state.size + 1, batch[:-1] + joined(LOCAL[0]), ids(REMOTE[0]))
     with site.path().open("rb") as log:
         assert not site.logs.take_over(log.fileno(), append, new(REMOTE[0]), PEER, parked=False)
+
+
+# --- giving lines ---------------------------------------------------------------------------------------
+
+
+def test_lines_are_given_from_a_log_that_grew(site: Site) -> None:
+    """What mur has appended since it was read takes nothing away from the lines before it."""
+    site.add(joined(*LOCAL[:3]))
+    site.read()
+    site.add(joined(*LOCAL[3:5]))
+    entries = list(site.index.of_path(LOG))
+    assert list(site.logs.bodies(site.root, entries).values()) == LOCAL[:3]
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_no_line_is_given_from_another_file(site: Site, *, in_place: bool) -> None:
+    """What stands where a line stood is another one: a peer would take this device for dishonest."""
+    site.add(joined(*LOCAL[:3]))
+    site.read()
+    entries = list(site.index.of_path(LOG))
+    if not in_place:
+        site.path().unlink()
+    site.path().write_bytes(joined(padded(7, 300), *LOCAL[:3]))
+    assert site.logs.bodies(site.root, entries) == {}
+    site.read()
+    assert set(site.logs.bodies(site.root, site.index.of_path(LOG)).values()) == {padded(7, 300), *LOCAL[:3]}

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from fleetsync import files
-from fleetsync.errors import IndexDamaged, JournalDamaged, NotFound, StorageFailed
+from fleetsync.errors import FileChanged, IndexDamaged, JournalDamaged, NotFound, StorageFailed
 from fleetsync.files import Folder
 from fleetsync.ports import END, START, Group, HomeState, Outcome
 from fleetsync.replica.appending import Appending
@@ -207,6 +207,48 @@ def test_rebuilding_makes_the_counters_the_fold_of_the_log(site: Site) -> None:
     assert site.stats()["usage_count"] == len(LOCAL) + 10
     site.give(LOG, *REMOTE[10:])
     assert site.stats()["usage_count"] == len(LOCAL) + len(REMOTE)
+
+
+def test_rebuilding_goes_by_what_stands_in_the_log_now(site: Site) -> None:
+    """Also when nobody has looked at it since mur wrote: the fold is that of the file, not of the index."""
+    late = line(99, ME)
+    with site.path(LOG).open("ab") as log:
+        log.write(late + b"\n")
+    site.replica.rebuild_stats(LOG)
+    assert site.stats()["usage_count"] == len(LOCAL) + 1
+
+
+def test_rebuilding_without_the_log_leaves_the_counters_alone(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows what they should be while the disk does not give the lines."""
+    site.give(LOG, *REMOTE[:10])
+    before = site.path(f"{SKILL}/stats.json").read_bytes()
+    site.path(LOG).write_bytes(b"".join(each + b"\n" for each in reversed(REMOTE[:10])))
+
+    def read_nothing(fd: int, offset: int, length: int) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "read_span", read_nothing)
+        with pytest.raises(FileChanged, match="cannot be read as a whole"):
+            site.replica.rebuild_stats(LOG)
+    assert site.path(f"{SKILL}/stats.json").read_bytes() == before
+
+
+def test_lines_are_not_counted_by_where_they_stood_in_another_file(site: Site) -> None:
+    """The log was replaced, and that the counters are gone is looked at first: they wait until the
+    log has been read.
+    """
+    site.give(LOG, *REMOTE[:10])
+    other = site.path(f"{SKILL}/other")
+    other.write_bytes(b"\n".join([line(77, ME), *REMOTE[5:10], *REMOTE[:5]]) + b"\n")
+    other.replace(site.path(LOG))
+    site.path(f"{SKILL}/stats.json").unlink()
+    site.replica.scan([f"{SKILL}/stats.json"])
+    assert not site.path(f"{SKILL}/stats.json").exists()
+    site.replica.scan(None)
+    assert site.stats()["usage_count"] == 10
 
 
 # --- parking ----------------------------------------------------------------------------------------
