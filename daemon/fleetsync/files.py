@@ -12,6 +12,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import re
 import stat
 import sys
 import time
@@ -29,6 +30,7 @@ LOCK_PATIENCE: Final = 5.0
 _RETRY_FIRST, _RETRY_MOST = 0.001, 0.05
 _OPEN = os.O_CLOEXEC | os.O_NOFOLLOW
 _DIRECTORY = _OPEN | os.O_RDONLY | os.O_DIRECTORY
+_TEMPORARY: Final = re.compile(r"\..+\.([0-9]{1,10})\.tmp")
 _GET_GENERATION: Final = 0x8008_7601  # FS_IOC_GETVERSION of linux/fs.h
 
 Identity = tuple[int, int, int]
@@ -320,6 +322,25 @@ def replace_private(path: Path, data: bytes) -> None:
         folder.create(temporary, data)
         folder.rename_to(temporary, folder, path.name)
         folder.sync()
+
+
+def sweep_private(directory: Path) -> None:
+    """Remove what `replace_private` left in there of processes that died meanwhile."""
+    with Folder.open(directory) as folder:
+        for name in folder.names():
+            found = _TEMPORARY.fullmatch(name)
+            if found is not None and not _is_another_process(int(found[1])):
+                folder.remove(name)
+
+
+def _is_another_process(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it lives, and is not this user's
+        return True
+    return pid != os.getpid()
 
 
 # --- renames the standard library does not have ------------------------------------------------------

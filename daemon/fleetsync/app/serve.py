@@ -29,7 +29,7 @@ from fleetsync.devices import notary
 from fleetsync.devices.identity import ensure_identity
 from fleetsync.devices.trust import Fleet
 from fleetsync.errors import AlreadyRunning
-from fleetsync.files import PRIVATE_FILE, ensure_private_dir, storage_errors
+from fleetsync.files import PRIVATE_FILE, ensure_private_dir, storage_errors, sweep_private
 from fleetsync.replica.replica import Replica
 from fleetsync.replica.surroundings import Surroundings
 from fleetsync.web.address import SOCKET_NAME
@@ -48,6 +48,7 @@ def serve(settings: Settings, reload: Reload) -> None:
     logs.configure(settings.config.log, os.environ)
     ensure_private_dir(settings.state_dir)
     with sole_use_of(settings.state_dir):
+        sweep_private(settings.state_dir)
         identity = ensure_identity(settings.state_dir)
         fleet = Fleet.load(settings.state_dir, identity)
         control = bind_control(settings.state_dir / SOCKET_NAME)

@@ -1,7 +1,8 @@
 """Everything a person wrote and a merge put aside, kept outside home and restorable (DESIGN §5.5).
 
 The bytes lie in `history/` under their SHA-256, written and fsynced before the journal lists them, so
-a crash in between leaves an unlisted file that the next purge removes, never a listed hole.
+a crash in between leaves an unlisted file that the next purge removes, never a listed hole; what it leaves
+half written, the next start does.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from fleetsync.files import Folder, ensure_private_dir
 from fleetsync.replica.journal import HistoryEntry, Journal
 
 _LIMIT = 16 << 20
+_PARTIAL = ".tmp"
 
 
 class Why(StrEnum):
@@ -35,6 +37,10 @@ class History:
         self._directory = directory
         self._journal = journal
         self._now = now
+        with Folder.open(directory) as folder:
+            for name in folder.names():
+                if name.endswith(_PARTIAL):
+                    folder.remove(name)
 
     def keep(self, path: str, value: bytes, why: Why, stamp: bytes | None, from_device: str | None) -> None:
         """Put a value aside; the same value with the same stamp is listed once."""
@@ -89,7 +95,7 @@ class History:
         with Folder.open(self._directory) as folder:
             if folder.status(digest) is not None:
                 return
-            temporary = f"{digest}.tmp"
+            temporary = f"{digest}{_PARTIAL}"
             folder.remove(temporary)
             folder.create(temporary, value)
             folder.rename_to(temporary, folder, digest)

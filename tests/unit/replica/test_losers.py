@@ -154,3 +154,12 @@ def test_what_loses_by_a_persons_word_is_kept(site: Site, standing: bool) -> Non
     assert sorted(site.kept()) == sorted((value, Why.LOST_CONFLICT, device) for value, device in lost)
     stamps = {entry.sha256: entry.stamp for entry in site.history.entries(YAML)}
     assert msgspec.msgpack.encode(ahead.stamp) in stamps.values()
+
+
+def test_what_was_half_written_into_history_is_gone_after_a_start(site: Site, tmp_path: Path) -> None:
+    """A process that died in between leaves nothing behind; what is listed stays."""
+    site.history.keep(YAML, NEWER, Why.REPLACED, None, None)
+    (tmp_path / "history" / ("0" * 64 + ".tmp")).write_bytes(b"ha")
+    history = History(tmp_path / "history", site.journal, lambda: NOW)
+    assert len(list((tmp_path / "history").iterdir())) == 1
+    assert history.value(YAML, None)[1] == NEWER
