@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from functools import partial
 
 from tests.system.fleet import LOG, Laptop, all_counted, all_equal, all_hold, until
 
@@ -21,11 +20,14 @@ def verify(written: Mapping[Laptop, Sequence[bytes]]) -> None:
         all_counted(laptop, remote)
     all_equal(*written)
     for laptop in written:
-        until(partial(_is_tidy, laptop), f"{laptop.name} has nothing left over")
+        _tidy(laptop)
 
 
-def _is_tidy(laptop: Laptop) -> bool:
-    return not leftovers(laptop)
+def _tidy(laptop: Laptop) -> None:
+    try:
+        until(lambda: not leftovers(laptop), f"{laptop.name} has nothing left over")
+    except AssertionError as error:
+        raise AssertionError(f"{error}, but {leftovers(laptop)}") from None
 
 
 def leftovers(laptop: Laptop) -> list[str]:
