@@ -79,6 +79,14 @@ Reload = Callable[[], Settings]
 """Reads the settings again; raises `BrokenConfig`."""
 SELECTED_BY = ("datasets", "include", "exclude", "private")
 """The keys of `[sync]` that say what this device carries."""
+FIXED = (
+    ("device", "listen"),
+    *(("sync", key) for key in ("push", "sweep", "exchange", "stale")),
+    ("clock", "max_skew"),
+    ("store", "url"),
+    ("experience", "record_sync"),
+)
+"""What a running daemon keeps as it was at its start."""
 RETRY_SECONDS = 0.5
 """Between two tries of `sync --wait`."""
 SIGN_SECONDS = 10.0
@@ -441,8 +449,10 @@ class House:
             self._broken = error.message, error.next
             raise BrokenConfig(error.message, next_step=error.next) from error
         self._broken = None
-        if settings.config.device.listen != self.settings.config.device.listen:
-            logger.warning("[device] listen changes with the next start")
+        before = self.settings.config
+        for section, key in FIXED:
+            if getattr(getattr(settings.config, section), key) != getattr(getattr(before, section), key):
+                logger.warning("[%s] %s changes with the next start", section, key)
         self.settings = settings
         self._roster.name = self._name()
         self._local.card = Card(self.device, self._name(), self._fleet.instance)

@@ -130,6 +130,18 @@ async def test_a_log_file_that_cannot_be_opened_changes_nothing(parts: Parts) ->
         assert (await house.status())["alerts"] == []
 
 
+async def test_what_a_reload_cannot_change_is_said(parts: Parts, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever changes an interval learns that it counts from the next start on."""
+    async with parts.running() as house:
+        parts.configure("[sync]\nexchange = 60\n[clock]\nmax_skew = 60\n[limits]\nitems = 5\n")
+        await house.reload()
+    said = [line for line in capsys.readouterr().err.splitlines() if "next start" in line]
+    assert [line.partition("WARNING ")[2] for line in said] == [
+        "[sync] exchange changes with the next start",
+        "[clock] max_skew changes with the next start",
+    ]
+
+
 async def test_a_reload_that_storage_does_not_take_is_tried_again(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
