@@ -29,6 +29,7 @@ from fleetsync.sync.schedule import Due
 from fleetsync.sync.standing import CALM_SECONDS, DOUBT_SECONDS
 from fleetsync.sync.wake import Change
 from fleetsync.wire import codec
+from fleetsync.wire.messages import NO_TERMS
 from tests.fakes.engines import Wire, World
 from tests.fakes.fleet import device_id, event, log_path
 from tests.fakes.waiting import eventually
@@ -355,6 +356,26 @@ async def test_a_decision_ends_the_exchanges_that_somebody_asked_for(decision, m
         await anyio.sleep(30)
         assert a.storage.head().count < 1500
         assert world.wires["a", "b"].calls.total() <= calls + 1
+
+
+async def test_a_fault_with_one_peer_ends_no_exchange_with_another(monkeypatch):
+    """Whoever asks for all peers hears of each how it went."""
+    world = World("abc")
+    b, c = world["b"].device, world["c"].device
+    hello = Wire.hello
+
+    async def faulty(self, terms=NO_TERMS):
+        if self.device == b:
+            raise ZeroDivisionError
+        return await hello(self, terms)
+
+    async with world.running():
+        await eventually(world.settled)
+        monkeypatch.setattr(Wire, "hello", faulty)
+        results = {each.peer: each for each in await world.engine("a").sync_now()}
+    assert results[c].ending is Ending.CONVERGED
+    assert results[b].ending is Ending.FAILED
+    assert "ZeroDivisionError" in str(results[b].error)
 
 
 async def test_peers_come_and_go_while_it_runs():

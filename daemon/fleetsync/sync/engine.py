@@ -16,12 +16,12 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from fleetsync.devices.notes import Direction
-from fleetsync.errors import NotFound, NotTrusted
+from fleetsync.errors import FleetsyncError, NotFound, NotTrusted
 from fleetsync.records.names import DeviceId
 from fleetsync.selection import Selection
 from fleetsync.stores.recorder import RunRecorder
 from fleetsync.sync import wake
-from fleetsync.sync.exchange import Exchange
+from fleetsync.sync.exchange import Ending, Exchange
 from fleetsync.sync.link import Link, PeerSettings
 from fleetsync.sync.local import LocalDevice
 from fleetsync.sync.milestones import Milestones
@@ -203,7 +203,12 @@ class Engine:
         results: dict[DeviceId, Exchange] = {}
 
         async def one(link: Link) -> None:
-            results[link.device] = await (link.preview() if dry_run else link.exchange())
+            try:
+                results[link.device] = await (link.preview() if dry_run else link.exchange())
+            except Exception as error:  # a fault with one peer ends no exchange with another
+                logger.exception("peer %s", link.settings.name)
+                unexpected = FleetsyncError(f"unexpected {type(error).__name__}: {error}")
+                results[link.device] = Exchange(link.device, Ending.FAILED, error=unexpected)
 
         with self._rounds.round("request"):
             async with anyio.create_task_group() as tasks:
