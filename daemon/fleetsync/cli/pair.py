@@ -137,13 +137,12 @@ def shown_host(host: str) -> str:
     if host not in ANY_INTERFACE:
         return host
     for family, elsewhere in ELSEWHERE.items():
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            try:
+        try:  # a system may be offline, or know nothing of a family
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
                 probe.connect((elsewhere, 9))  # a datagram socket only looks up the route
-            except OSError:
-                continue
-            found: str = probe.getsockname()[0]
-            return found
+                return str(probe.getsockname()[0])
+        except OSError:
+            continue
     return "127.0.0.1"
 
 

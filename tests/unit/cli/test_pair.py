@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -134,3 +136,13 @@ def test_the_host_that_is_shown_is_one_that_others_can_call() -> None:
     """Never the address of all interfaces."""
     assert shown_host("192.0.2.7") == "192.0.2.7"
     assert shown_host("::") not in ("::", "0.0.0.0")
+
+
+def test_a_system_without_ipv6_that_is_offline_offers_a_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no address to show but the loopback one; that is no reason to offer nothing."""
+
+    def no_network(*_: object) -> None:
+        raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+
+    monkeypatch.setattr(socket, "socket", no_network)
+    assert shown_host("::") == "127.0.0.1"
