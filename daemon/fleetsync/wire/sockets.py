@@ -9,6 +9,7 @@ one greeting ends the accepting. Nothing here wakes up by itself. Implements doc
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Sequence
@@ -39,7 +40,12 @@ async def bind(listen: Address) -> list[socket.socket]:
     With port 0 all of them get the same free port. Raises `OSError`, with nothing left open.
     """
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    try:
+        found = await loop.getaddrinfo(
+            listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except UnicodeError as error:  # a name with an empty part, or one that is too long
+        raise OSError(errno.EINVAL, "that is no name of a host") from error
     sockets: list[socket.socket] = []
     try:
         for family, where in dict.fromkeys((entry[0], entry[4]) for entry in found):

@@ -86,3 +86,9 @@ def test_of_all_addresses_the_one_that_says_most_counts() -> None:
         assert knock_everywhere([f"127.0.0.1:{shut}", f"127.0.0.1:{port}"]).rank == 0
         assert knock_everywhere([f"127.0.0.1:{shut}", "no address"]).rank == 1
     assert knock_everywhere([]).next_step is None
+
+
+@pytest.mark.parametrize("text", ["a..b:8473", f"{'a' * 64}.example:8473"])
+def test_what_is_no_name_of_a_host_is_an_address_that_does_not_answer(text: str) -> None:
+    """A peer's roster may hold anything; no address of one device hides what was met at the others."""
+    assert knock_everywhere([text]).rank == 6

@@ -173,3 +173,9 @@ async def test_while_an_answer_is_due_the_other_end_is_probed() -> None:
         await stream.aclose()
         await eventually(lambda: raw.fileno() < 0)
         tasks.cancel_scope.cancel()
+
+
+async def test_what_is_no_name_of_a_host_cannot_be_listened_on():
+    """A slip in `[device] listen` or `[pair] listen` is an error like a port that is taken."""
+    with pytest.raises(OSError, match="that is no name of a host"):
+        await bind(Address("a..b", 0))

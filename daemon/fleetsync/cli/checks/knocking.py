@@ -55,7 +55,10 @@ def _knock_at(text: str) -> Verdict:
 
 def connect(address: Address) -> None:
     """Connect and hang up. Raises `OSError`."""
-    socket.create_connection(address, timeout=CONNECT_SECONDS).close()
+    try:
+        socket.create_connection(address, timeout=CONNECT_SECONDS).close()
+    except UnicodeError as error:  # a name with an empty part, or one that is too long
+        raise OSError(errno.EINVAL, "that is no name of a host") from error
 
 
 def awake(host: str) -> bool:
