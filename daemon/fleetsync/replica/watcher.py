@@ -95,8 +95,11 @@ class Watcher(FileSystemEventHandler):
             observer.join()
 
     def tend(self) -> None:
-        """Begin anew if home went and came back as another directory, or if not all could be watched."""
-        if self._running and (self.trouble is not None or self._identity() != self._watched):
+        """Begin anew if home went and came back as another directory, if not all could be watched, or if an
+        error has ended the thread.
+        """
+        ended = self._observer is not None and not self._observer.is_alive()
+        if self._running and (self.trouble is not None or ended or self._identity() != self._watched):
             self.stop()
             self._roots.clear()
             self.trouble = None
@@ -140,13 +143,19 @@ class Watcher(FileSystemEventHandler):
     def _watch_roots(self) -> None:
         with self._lock:
             for name in WATCHED_ROOTS:
-                root = self._home / name
-                if not root.is_dir():
-                    self._forget(name)
-                elif name not in self._roots and not root.is_symlink():
-                    watch = self._watch(root, recursive=True)
-                    if watch is not None:
-                        self._roots[name] = watch
+                try:
+                    self._watch_root(name)
+                except OSError as error:  # it cannot even be told what is there
+                    self.trouble = _explain(self._home / name, error)
+
+    def _watch_root(self, name: str) -> None:
+        root = self._home / name
+        if not root.is_dir():
+            self._forget(name)
+        elif name not in self._roots and not root.is_symlink():
+            watch = self._watch(root, recursive=True)
+            if watch is not None:
+                self._roots[name] = watch
 
     def _forget(self, name: str) -> None:
         watch = self._roots.pop(name, None)

@@ -65,6 +65,47 @@ def test_a_directory_that_found_no_room_is_said(
     assert watcher.trouble is None
 
 
+def test_a_root_that_cannot_be_looked_at_is_said_and_tried_again(
+    watcher: Watcher, hints: list[frozenset[str] | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A home whose directories may not be searched for a while ends neither the daemon nor the watching."""
+
+    def refuse(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "is_dir", refuse)
+        watcher.start()
+        assert "cannot be watched: Permission denied" in str(watcher.trouble)
+    watcher.tend()
+    assert not watcher.trouble
+    assert hints[-1] is None, "what was missed meanwhile is looked for"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_an_error_has_ended_is_begun_anew(tmp_path: Path) -> None:
+    """Nothing else would tell that changes are found by the sweep alone from then on."""
+    hints: list[frozenset[str] | None] = []
+
+    def fails_once(touched: frozenset[str] | None) -> None:
+        hints.append(touched)
+        if len(hints) == 1:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    (tmp_path / "skills/deploy").mkdir(parents=True)
+    watcher = Watcher(tmp_path, fails_once)
+    watcher.start()
+    try:
+        manifest = tmp_path / "skills/deploy/skill.yaml"
+        manifest.write_text("name: deploy")
+        until(lambda: watcher._observer and not watcher._observer.is_alive(), "the thread has ended")
+        watcher.tend()
+        manifest.write_text("name: other")
+        until(lambda: frozenset({"skills/deploy/skill.yaml"}) in hints[1:], "changes are seen again")
+    finally:
+        watcher.stop()
+
+
 def test_a_stopped_watcher_stays_stopped(watcher: Watcher, monkeypatch: pytest.MonkeyPatch) -> None:
     """What could not be watched is no reason to begin again after the end."""
     monkeypatch.setattr(module, "one_more_watch", no_room)
