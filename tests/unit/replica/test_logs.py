@@ -149,6 +149,28 @@ def test_only_what_is_new_is_read(site: Site, monkeypatch: pytest.MonkeyPatch) -
     assert site.index.head().count == 1001
 
 
+def test_reading_stops_where_the_file_ended_when_it_was_looked_at(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes while it is read belongs to the next look."""
+    site.add(joined(LOCAL[0]))
+    site.read()
+    site.add(joined(LOCAL[1]))
+    read_span, late = files.read_span, [LOCAL[2]]
+
+    def with_a_late_line(fd: int, offset: int, length: int) -> bytes:
+        if late:
+            site.add(joined(late.pop()))
+        return read_span(fd, offset, length)
+
+    monkeypatch.setattr(files, "read_span", with_a_late_line)
+    assert site.read()
+    assert site.standing() == LOCAL[:2]
+    assert site.changed()
+    assert site.read()
+    assert site.standing() == site.written == LOCAL[:3]
+
+
 def test_what_was_read_is_known_after_a_restart(site: Site) -> None:
     """From the index alone: nothing is read again."""
     site.add(joined(*LOCAL))
