@@ -245,8 +245,14 @@ class House:
         audit = self.settings.config.audit
         self._scribe.write(purging(wall_micros() - audit.days * DAY, audit.keep))
         history = self.settings.config.history
-        await self._desk.call(lambda _: self._replica.history.purge(history.keep, history.days * DAY))
-        await self._desk.call(lambda _: self._replica.trash.purge(history.days * DAY))
+        for purge in (
+            lambda _: self._replica.history.purge(history.keep, history.days * DAY),
+            lambda _: self._replica.trash.purge(history.days * DAY),
+        ):
+            try:
+                await self._desk.call(purge)
+            except LocalError as error:
+                logger.warning("not all that is old is purged: %s", error)
 
     @property
     def listen(self) -> str:

@@ -256,6 +256,22 @@ def _ended_with(device: DeviceId):
     return sync_now
 
 
+async def test_history_that_cannot_be_purged_keeps_no_trash(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One file that cannot be removed is no reason to keep everything else that is old."""
+    purged: list[int] = []
+
+    def refuse(*_: int) -> None:
+        raise StorageFailed("history/1: Permission denied")
+
+    monkeypatch.setattr(parts.replica.history, "purge", refuse)
+    monkeypatch.setattr(parts.replica.trash, "purge", purged.append)
+    async with parts.running() as house:
+        await house._purge()
+    assert purged == [90 * 86_400_000_000]
+
+
 async def test_a_port_that_is_taken_is_told_in_words(parts: Parts) -> None:
     """Where it wanted to listen and why it cannot."""
     async with parts.running() as house:
