@@ -372,7 +372,7 @@ def opened(session: Session) -> Iterator[ExperienceLedger]:
     import socket
 
     from fleetsync.cli.journal import own_device
-    from fleetsync.errors import IndexDamaged, StorageFailed
+    from fleetsync.errors import IndexDamaged, InvalidQuery, StorageFailed
     from fleetsync.stores.experience_opening import discard_damaged, open_experience_ledger
 
     settings = session.settings()
@@ -380,6 +380,8 @@ def opened(session: Session) -> Iterator[ExperienceLedger]:
     ledger = open_experience_ledger(settings.home, settings.state_dir, settings.config.store.url, device)
     try:
         yield ledger
+    except UnicodeEncodeError as error:  # an argument that is not UTF-8
+        raise InvalidQuery(f"{error.object[:80]!r} is not text") from error
     except StorageFailed as error:
         if discard_damaged(settings.state_dir, error):
             raise IndexDamaged(error.message, next_step="run the command again") from error

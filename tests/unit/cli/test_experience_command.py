@@ -208,3 +208,12 @@ def test_a_home_that_is_not_there_is_not_made(person: Person, monkeypatch: pytes
     person.home.rmdir()
     assert append(person, monkeypatch, outcome().line).code == 5
     assert not person.home.exists()
+
+
+@pytest.mark.parametrize(
+    "question", [("trace", "\udcff"), ("query", "--tenant", "\udcff"), ("artifacts", "--artifact", "\udcff")]
+)
+def test_an_argument_that_is_no_text_is_a_slip(person: Person, question: tuple[str, ...]) -> None:
+    """Bytes that are not UTF-8 can stand in no event: that is said, and is no bug."""
+    said = person.types("experience", *question, "--json")
+    assert (said.code, said.document["error"]["code"]) == (2, "invalid-query")
