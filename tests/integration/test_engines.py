@@ -358,6 +358,28 @@ async def test_a_decision_ends_the_exchanges_that_somebody_asked_for(decision, m
         assert world.wires["a", "b"].calls.total() <= calls + 1
 
 
+@on_virtual_time
+async def test_a_peer_may_be_removed_while_the_engine_ends(monkeypatch):
+    """A command that comes last is carried out, and the end goes on to its end."""
+    world = simulated("abc")
+    closing = anyio.Event()
+
+    async def slowly(_):
+        closing.set()
+        await anyio.sleep(0.1)
+
+    async def remove_both():
+        await closing.wait()
+        for there in "bc":
+            await world.engine("a").remove_peer(world[there].device)
+
+    async with anyio.create_task_group() as tasks, world.running():
+        await eventually(world.connected)
+        monkeypatch.setattr(Wire, "aclose", slowly)
+        tasks.start_soon(remove_both)
+    assert world.engine("a").peers() == []
+
+
 async def test_a_fault_with_one_peer_ends_no_exchange_with_another(monkeypatch):
     """Whoever asks for all peers hears of each how it went."""
     world = World("abc")

@@ -104,7 +104,7 @@ class Engine:
 
     async def _close(self) -> None:
         with anyio.move_on_after(CLOSING_SECONDS, shield=True):
-            for link in self._links.values():
+            for link in tuple(self._links.values()):
                 await link.close()
         self._post.close()
         self._due.close()

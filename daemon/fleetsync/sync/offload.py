@@ -73,9 +73,14 @@ class Desk:
         """Called in the event loop after whatever may have changed what is due, also if it failed."""
 
     def listen(self, listener: Listener) -> Callable[[], None]:
-        """Call `listener` in the event loop after every change; returns what ends that."""
+        """Call `listener` in the event loop after every change; returns what ends that, idempotent."""
         self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
+
+        def stop() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return stop
 
     async def call(self, function: Callable[[Storage], T]) -> T:
         """What `function(storage)` returns; it must not change the set."""
