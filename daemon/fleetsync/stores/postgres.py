@@ -142,8 +142,12 @@ def _parse(url: str) -> tuple[str, str]:
     try:
         known = conninfo_to_dict(url)
     except psycopg.ProgrammingError as error:
-        raise StorageFailed(f"[store] url cannot be read: {_words(error)}") from error
-    name = f"{known.get('dbname', '')} on {known.get('host', 'this machine')}"
+        said = re.sub(r'".*"', '"…"', _words(error))  # what is quoted may be a part of the password, or all
+        raise StorageFailed(f"[store] url cannot be read: {said}") from None
+    database = str(known.get("dbname", ""))
+    if "@" in database:  # a slash that was not escaped: it stood in the password
+        database = "…"
+    name = f"{database} on {known.get('host', 'this machine')}"
     return make_conninfo("", **{**DEFAULTS, **known}), name.strip()
 
 

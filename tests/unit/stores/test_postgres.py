@@ -80,10 +80,28 @@ def test_a_server_that_is_not_there_is_said_without_the_password() -> None:
     assert "geheim" not in f"{caught.value} {caught.value.next}"
 
 
-def test_a_url_that_cannot_be_read_is_said() -> None:
-    """Without repeating it: it may hold a password."""
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:geheim@host/audit?nonsense=1",
+        "postgresql://me:geheim%zz@host/audit",
+        "postgresql://me:geheim geheim@host/audit",
+        "postgresql://me:geheim@[host/audit",
+        'postgresql://me:gehe"im geheim@host/audit',
+    ],
+)
+def test_a_url_that_cannot_be_read_is_said(url: str) -> None:
+    """Without repeating it: it may hold a password, whole or in part."""
     with pytest.raises(StorageFailed, match=r"\[store\] url") as caught:
-        open_run_store("postgresql://me:geheim@host/audit?nonsense=1", NOWHERE)
+        open_run_store(url, NOWHERE)
+    assert "gehe" not in str(caught.value)
+    assert caught.value.__suppress_context__, "nor in a traceback"
+
+
+def test_a_password_with_a_slash_is_not_taken_for_the_name_of_the_database() -> None:
+    """Unescaped, the rest of it stands where the database would; errors name what stands there."""
+    with pytest.raises(StorageFailed) as caught:
+        open_run_store("postgresql://localhost:1/geheim@host/audit", NOWHERE)
     assert "geheim" not in str(caught.value)
 
 
