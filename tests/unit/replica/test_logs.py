@@ -576,6 +576,18 @@ def test_lines_are_numbered_on_from_the_highest_in_the_log(site: Site) -> None:
     assert numbered(site, SIGNED[0]) == [12]
 
 
+def test_for_its_numbers_too_only_what_is_new_in_a_log_is_read(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A channel may have any number of lines."""
+    site.add(joined(*(SIGNER.line("c1", n, f"n{n}") for n in range(50))), EVENTS)
+    assert numbered(site, SIGNED[0]) == [50]
+    site.add(joined(SIGNER.line("c1", 50, "n50")), EVENTS)
+    asked = spans(monkeypatch)
+    assert numbered(site, SIGNED[0]) == [51]
+    assert sum(asked) < 1000
+
+
 def test_numbers_of_a_log_that_is_gone_or_was_replaced_are_forgotten(site: Site) -> None:
     """The next ones go by what stands there now."""
     site.add(joined(SIGNER.line("c1", 7, "a")), EVENTS)
