@@ -124,8 +124,16 @@ class Logs:
         try:
             return self._read_anew(fd, path, row, look)
         except BaseException:
-            self.forget(path)  # what has not been read again may be anywhere: all of it is, the next time
+            self._doubt(path)
             raise
+
+    def _doubt(self, path: str) -> None:
+        """What has not been read again may be anywhere: all of it is read the next time. Until then the index
+        has a file without a single byte there, for if it goes away its members go with it.
+        """
+        self._forget(path)
+        with self._index.transaction():
+            self._set_state(FileState(path, 0, 0, 0, 0, 0, b"", 0, 0, 0))
 
     def _read_anew(self, fd: int, path: str, row: Dataset, look: Look) -> bool:
         self._numbered.pop(path, None)

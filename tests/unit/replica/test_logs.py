@@ -462,7 +462,9 @@ def test_a_log_that_could_not_be_read_anew_is_forgotten(site: Site, monkeypatch:
         patch.setattr(files, "read_span", refuse)
         with pytest.raises(StorageFailed, match=r"deploy/events\.jsonl: Input/output error"):
             site.read()
-    assert site.index.file(LOG) is None
+    state = site.index.file(LOG)
+    assert state is not None
+    assert (state.size, state.lines) == (0, 0)
     assert site.read()
     assert site.standing() == [LOCAL[4], *LOCAL[:3]]
 
@@ -704,3 +706,29 @@ def test_no_line_is_given_from_another_file(site: Site, *, in_place: bool) -> No
     assert site.logs.bodies(site.root, entries) == {}
     site.read()
     assert set(site.logs.bodies(site.root, site.index.of_path(LOG)).values()) == {padded(7, 300), *LOCAL[:3]}
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_lines_go_with_a_log_that_could_not_be_read_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch, *, restarted: bool
+) -> None:
+    """Else they would be announced for ever, and given never."""
+    site.add(joined(*LOCAL[:3]))
+    site.read()
+    site.path().unlink()
+    site.add(joined(*REMOTE[:3]))
+
+    def refuse(fd: int, offset: int, length: int) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "read_span", refuse)
+        with pytest.raises(StorageFailed):
+            site.read()
+    if restarted:
+        site.restart()
+    site.path().unlink()
+    assert [state.path for state in site.index.files()] == [LOG]
+    site.logs.gone(LOG)
+    assert site.index.of_path(LOG) == []
+    assert site.index.files() == []
