@@ -1,66 +1,55 @@
-"""`House`: the running daemon's parts, joined; what a command or a peer asks is handed to the part
-that answers it (the `Daemon` port of `web/`). Decides nothing itself.
+"""`House`: the running daemon's parts, joined; what a peer asks is handed to the part that answers it, what
+a command asks goes through `commands.py`. Decides nothing itself.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import random
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
-import msgspec
 from anyio.abc import TaskStatus
 
-from fleetsync import __version__
 from fleetsync.app import logs
 from fleetsync.app.hints import Hints
 from fleetsync.app.reindex import Reindex
 from fleetsync.app.trust import FleetMilestones, FleetRoster
 from fleetsync.audit import open_store
 from fleetsync.config import Settings
-from fleetsync.devices import notary
 from fleetsync.devices.identity import Identity
-from fleetsync.devices.notes import Direction, PeerNote
 from fleetsync.devices.trust import Fleet
 from fleetsync.errors import (
     BrokenConfig,
     FleetsyncError,
     LocalError,
-    NotFound,
     NotTrusted,
     StorageFailed,
     UserError,
 )
 from fleetsync.ports import Alert, Storage
 from fleetsync.records.addresses import Address, parse_address
-from fleetsync.records.names import DeviceId, ReplicaPath, require_name
+from fleetsync.records.names import DeviceId
 from fleetsync.replica.allowance import Limits
 from fleetsync.replica.replica import Replica
 from fleetsync.replica.watcher import Watcher
 from fleetsync.selection import Selection
 from fleetsync.stores.recorder import RunRecorder, marking, purging, wall_micros
 from fleetsync.stores.scribe import Scribe
-from fleetsync.sync import status as documents
 from fleetsync.sync import wake
 from fleetsync.sync.backoff import Backoff
 from fleetsync.sync.engine import Engine
-from fleetsync.sync.exchange import Ending
 from fleetsync.sync.link import PeerSettings
 from fleetsync.sync.local import Card, LocalDevice
 from fleetsync.sync.offload import Desk
 from fleetsync.sync.rounds import SKILLS, Rounds
-from fleetsync.sync.status import Device
 from fleetsync.sync.tempo import Tempo
-from fleetsync.web.daemon import Document, Paired
-from fleetsync.web.documents import history_document
 from fleetsync.wire.client import HttpPeer
 from fleetsync.wire.listener import Listener
 from fleetsync.wire.peer import Peer
@@ -77,8 +66,6 @@ NOTES_SECONDS = 600.0
 """How often notes about peers are written, and at the end: an idle laptop's disk may sleep."""
 Reload = Callable[[], Settings]
 """Reads the settings again; raises `BrokenConfig`."""
-SELECTED_BY = ("datasets", "include", "exclude", "private")
-"""The keys of `[sync]` that say what this device carries."""
 FIXED = (
     ("device", "listen"),
     *(("sync", key) for key in ("push", "sweep", "exchange", "stale")),
@@ -87,10 +74,6 @@ FIXED = (
     ("experience", "record_sync"),
 )
 """What a running daemon keeps as it was at its start."""
-RETRY_SECONDS = 0.5
-"""Between two tries of `sync --wait`."""
-SIGN_SECONDS = 10.0
-"""Between two signs of life of a long exchange: whoever waits would take silence for the daemon's end."""
 DAY = 86_400_000_000  # µs
 
 
@@ -104,10 +87,10 @@ class House:
         self.device = identity.device
         self.stopped = anyio.Event()
         self._reload = reload
-        self._identity = identity
-        self._fleet = fleet
-        self._replica = replica
-        self._desk = Desk(replica)
+        self.identity = identity
+        self.fleet = fleet
+        self.replica = replica
+        self.desk = Desk(replica)
         self._scribe = Scribe(lambda: open_store(settings))
         self._chronicle = _chronicle(settings, identity.device)
         self._watcher: Watcher | None = None
@@ -129,14 +112,14 @@ class House:
                 next_step="end what listens there, or choose another place by `[device] listen`",
             ) from error
         self._roster = FleetRoster(
-            self._fleet, self._name(), self._listener.addresses[0].port, self._trust_changed
+            self.fleet, self.name, self._listener.addresses[0].port, self.trust_changed
         )
         self._local = self._local_device()
         self._address_hints = wake.AddressHints()
-        self._engine = Engine(
+        self.engine = Engine(
             self._local,
             self._connect,
-            FleetMilestones(self._fleet),
+            FleetMilestones(self.fleet),
             rounds=self._begin_audit(),
             purge=self._purge,
             watch=lambda tell: wake.watch(tell, hint=self._address_hints.wait),
@@ -147,14 +130,14 @@ class House:
         """Read home, begin with every peer; `started` once all of it serves."""
         await self._set_rules()
         chosen_anew = Hints(lambda _: self._chosen_anew.set()).everything
-        self._replica.hear(wrote=self._reindex.note, keeps_others=chosen_anew)
-        watcher = self._watcher = Watcher(self.settings.home, Hints(self._engine.touched).post)
+        self.replica.hear(wrote=self._reindex.note, keeps_others=chosen_anew)
+        watcher = self._watcher = Watcher(self.settings.home, Hints(self.engine.touched).post)
         async with anyio.create_task_group() as tasks:
             await anyio.to_thread.run_sync(watcher.start)
             await self._select()
-            await self._engine.sweep()
-            await tasks.start(self._engine.run)
-            await self._trust_changed()
+            await self.engine.sweep()
+            await tasks.start(self.engine.run)
+            await self.trust_changed()
             tasks.start_soon(self._tend, watcher)
             tasks.start_soon(self._reindex.run)
             tasks.start_soon(self._choose_again)
@@ -180,24 +163,24 @@ class House:
     def _local_device(self) -> LocalDevice:
         sync = self.settings.config.sync
         return LocalDevice(
-            card=Card(self.device, self._name(), self._fleet.instance),
-            desk=self._desk,
+            card=Card(self.device, self.name, self.fleet.instance),
+            desk=self.desk,
             roster=self._roster,
             wall=time.time,
             monotonic=time.monotonic,
             random=random.random,
-            meet=self._fleet.note_instance,
+            meet=self.fleet.note_instance,
             tempo=Tempo(sync.push, sync.sweep, sync.exchange, sync.stale),
             selection=sync.selection(),
         )
 
     def _selection(self) -> Selection:
         """What this device carries: what a person chose, less what stays here by its nature."""
-        return self.settings.config.sync.selection().without(self._replica.kept_here)
+        return self.settings.config.sync.selection().without(self.replica.kept_here)
 
     async def _select(self) -> None:
         if self._selection() != self._local.selection:
-            await self._engine.select(self._selection())
+            await self.engine.select(self._selection())
 
     async def _choose_again(self) -> None:
         """Peers hear of it when a channel becomes an agent's memory of approvals, or is one no more."""
@@ -218,18 +201,20 @@ class House:
         """By what the replica judges what comes: whose keys belong here, whether all lines must be signed,
         and how much one peer may bring.
         """
-        fleet, required = self._fleet.trusted(), self.settings.config.channels.require_signatures
+        fleet, required = self.fleet.trusted(), self.settings.config.channels.require_signatures
 
         limits = self.settings.config.limits
 
         def set_rules(_: Storage) -> None:
-            self._replica.limit(Limits(limits.items, limits.bytes))
-            self._replica.expect(fleet)
-            self._replica.require_signatures(required)
+            self.replica.limit(Limits(limits.items, limits.bytes))
+            self.replica.expect(fleet)
+            self.replica.require_signatures(required)
 
-        await self._desk.change(set_rules)
+        await self.desk.change(set_rules)
 
-    def _name(self) -> str:
+    @property
+    def name(self) -> str:
+        """How this device calls itself."""
         return self.settings.config.device.name or socket.gethostname().partition(".")[0] or "unnamed"
 
     async def _tend(self, watcher: Watcher) -> None:
@@ -239,18 +224,18 @@ class House:
             await _quietly(watcher.tend, "home is not watched for now")
             if time.monotonic() - written >= NOTES_SECONDS:
                 written = time.monotonic()
-                await _quietly(self._fleet.flush, "notes about peers are not written for now")
+                await _quietly(self.fleet.flush, "notes about peers are not written for now")
 
     async def _purge(self) -> None:
         audit = self.settings.config.audit
         self._scribe.write(purging(wall_micros() - audit.days * DAY, audit.keep))
         history = self.settings.config.history
         for purge in (
-            lambda _: self._replica.history.purge(history.keep, history.days * DAY),
-            lambda _: self._replica.trash.purge(history.days * DAY),
+            lambda _: self.replica.history.purge(history.keep, history.days * DAY),
+            lambda _: self.replica.trash.purge(history.days * DAY),
         ):
             try:
-                await self._desk.call(purge)
+                await self.desk.call(purge)
             except LocalError as error:
                 logger.warning("not all that is old is purged: %s", error)
 
@@ -261,193 +246,70 @@ class House:
 
     async def items(self) -> int:
         """How many members the set has."""
-        return (await self._desk.head()).count
+        return (await self.desk.head()).count
 
     # --- peers ----------------------------------------------------------------------------------------
 
     def _for_peer(self, device: DeviceId) -> Peer:
-        return self._engine.responder(device)
+        return self.engine.responder(device)
 
     def _shown(self, device: DeviceId, instance: bytes) -> None:
-        self._engine.shown(device, instance)
+        self.engine.shown(device, instance)
 
     def _met(self, device: DeviceId, host: str) -> None:
         self._roster.met(device, host)
 
     def _connect(self, device: DeviceId) -> Peer:
-        certificate = self._fleet.trusted().get(device)
+        certificate = self.fleet.trusted().get(device)
         if certificate is None:
             raise NotTrusted(f"{device} is not trusted any more")
         return HttpPeer(
             certificate,
-            self._identity,
-            lambda: list(_dialable(self._addresses(device))),
-            name=self._note(device).title,
-            instance=self._fleet.instance,
+            self.identity,
+            lambda: list(_dialable(self.addresses(device))),
+            name=self.fleet.peer(device).title,
+            instance=self.fleet.instance,
         )
 
-    def _note(self, device: DeviceId) -> PeerNote:
-        return self._fleet.peer(device)
-
-    def _addresses(self, device: DeviceId) -> list[str]:
+    def addresses(self, device: DeviceId) -> list[str]:
         """Where to try: what the configuration says first, then where it was met."""
-        note = self._note(device)
+        note = self.fleet.peer(device)
         fixed = self.settings.config.peers
         chosen = [str(a) for key in (device, note.alias, note.name) if key for a in fixed.get(key, ())]
         return list(dict.fromkeys([*chosen, *note.addresses]))
 
-    async def _trust_changed(self) -> None:
+    async def trust_changed(self) -> None:
         """The listener, the engine and the other devices follow the fleet."""
-        trusted = self._fleet.trusted()
+        trusted = self.fleet.trusted()
         try:
             self._listener.trust(trusted)
         finally:  # what cannot be opened keeps nobody in
-            for view in self._engine.peers():
+            for view in self.engine.peers():
                 if view.device not in trusted:
-                    await self._engine.remove_peer(view.device)
+                    await self.engine.remove_peer(view.device)
         self._add_peers()
-        self._engine.roster_changed()
+        self.engine.roster_changed()
         await self._set_rules()
         if self._chronicle is not None:
-            self._chronicle.trust({note.device: str(note.direction) for note in self._fleet.peers()})
+            self._chronicle.trust({note.device: str(note.direction) for note in self.fleet.peers()})
 
     def _add_peers(self) -> None:
-        for note in self._fleet.peers():
-            self._engine.add_peer(note.device, PeerSettings(note.title, note.direction, note.paused))
+        for note in self.fleet.peers():
+            self.engine.add_peer(note.device, PeerSettings(note.title, note.direction, note.paused))
 
-    # --- what commands ask (the `Daemon` port) --------------------------------------------------------
+    # --- what there is to tell, and to settle anew --------------------------------------------------
 
-    async def status(self) -> Document:
-        """See `Daemon.status`."""
-        view = await self._engine.view()
-        addresses: dict[DeviceId, list[str]] = {}
-        for peer in view.peers:
-            with suppress(NotFound):  # it is being removed
-                addresses[peer.device] = self._addresses(peer.device)
-        me = Device(self.device, self._name(), __version__, self.listen, str(self.settings.home))
-        document = documents.status_document(me, view, addresses, time.time())
-        sync = self.settings.config.sync
-        document["selection"] = {name: list(map(str, getattr(sync, name))) for name in SELECTED_BY}
+    def alerts(self) -> Iterator[Alert]:
+        """What a person should know that is not about the set."""
         if self._broken is not None:
-            alert = Alert("broken-config", "The last good settings are in force.", *self._broken)
-            document["alerts"].append(msgspec.to_builtins(alert))
+            yield Alert("broken-config", "The last good settings are in force.", *self._broken)
         if self._watcher is not None and self._watcher.trouble:
-            alert = Alert("not-watched", "Changes are found late.", self._watcher.trouble, "fleetsync doctor")
-            document["alerts"].append(msgspec.to_builtins(alert))
+            yield Alert("not-watched", "Changes are found late.", self._watcher.trouble, "fleetsync doctor")
         if self._reindex.alert is not None:
-            document["alerts"].append(msgspec.to_builtins(self._reindex.alert))
-        return document
-
-    async def peers(self) -> Sequence[Document]:
-        """See `Daemon.peers`."""
-        peers: list[Document] = (await self.status())["peers"]
-        return peers
-
-    async def pause(self, peer: str) -> Document:
-        """See `Daemon.pause`."""
-        device = self._fleet.find(peer).device
-        await anyio.to_thread.run_sync(self._fleet.pause, device)
-        await self._engine.pause(device)
-        return await self._peer_document(device)
-
-    async def resume(self, peer: str) -> Document:
-        """See `Daemon.resume`."""
-        device = self._fleet.find(peer).device
-        await anyio.to_thread.run_sync(self._fleet.resume, device)
-        await self._engine.resume(device)
-        return await self._peer_document(device)
-
-    async def rename(self, peer: str, name: str) -> Document:
-        """See `Daemon.rename`."""
-        device = self._fleet.find(peer).device
-        note = await anyio.to_thread.run_sync(self._fleet.rename, device, name)
-        await self._engine.rename(device, note.title)
-        return await self._peer_document(device)
-
-    async def direct(self, peer: str, direction: Direction) -> Document:
-        """See `Daemon.direct`."""
-        device = self._fleet.find(peer).device
-        await anyio.to_thread.run_sync(self._fleet.direct, device, direction)
-        await self._engine.redirect(device, direction)
-        return await self._peer_document(device)
-
-    async def remove(self, peer: str) -> Document:
-        """See `Daemon.remove`."""
-        device = self._fleet.find(peer).device
-        document = await self._peer_document(device)
-        sign = notary.signer(await anyio.to_thread.run_sync(self._identity.key))
-        await anyio.to_thread.run_sync(self._fleet.remove, device, sign)
-        await self._trust_changed()
-        return document
-
-    async def adopt(self, paired: Paired) -> Document:
-        """See `Daemon.adopt`."""
-        note = await anyio.to_thread.run_sync(
-            self._fleet.pair, paired.certificate, paired.name, paired.addresses, paired.records
-        )
-        await self._engine.remove_peer(note.device)
-        await self._trust_changed()
-        return await self._peer_document(note.device)
-
-    async def _peer_document(self, device: DeviceId) -> Document:
-        found = [document for document in await self.peers() if document["id"] == device]
-        if not found:
-            raise NotFound(f"{device[:7]} is no peer of this device")
-        return found[0]
-
-    async def sync(self, peer: str | None, wait: float | None) -> AsyncIterator[Document]:
-        """See `Daemon.sync`."""
-        deadline = time.monotonic() + (wait or 0)
-        device = self._fleet.find(peer).device if peer else None
-        while True:
-            # A task of its own: whoever asked may go away, and the exchange goes on.
-            exchanging = asyncio.ensure_future(self._engine.sync_now(device))
-            while not (await asyncio.wait([exchanging], timeout=SIGN_SECONDS))[0]:
-                yield {}
-            exchanges = exchanging.result()
-            if all(e.ending is Ending.CONVERGED for e in exchanges) or time.monotonic() >= deadline:
-                break
-            await anyio.sleep(RETRY_SECONDS)
-        yield {"peers": [self._named(documents.exchange_document(exchange)) for exchange in exchanges]}
-
-    async def dry_run(self, peer: str | None) -> Document:
-        """See `Daemon.dry_run`."""
-        device = self._fleet.find(peer).device if peer else None
-        exchanges = await self._engine.sync_now(device, dry_run=True)
-        return {"peers": [self._named(documents.preview_document(exchange)) for exchange in exchanges]}
-
-    def _named(self, document: Document) -> Document:
-        """A document about a peer, with its name for people unless it was removed meanwhile."""
-        with suppress(NotFound):
-            return {**document, "name": self._note(document["id"]).title}
-        return document
-
-    async def restore(self, path: ReplicaPath, version: int | None) -> Document:
-        """See `Daemon.restore`."""
-        return history_document(await self._desk.change(lambda _: self._replica.restore(path, version)))
-
-    async def keep_local(self, path: ReplicaPath) -> Document:
-        """See `Daemon.keep_local`."""
-        return history_document(await self._desk.change(lambda _: self._replica.keep_local(path)))
-
-    async def guarded(self) -> Document:
-        """See `Daemon.guarded`."""
-        held = await self._desk.call(lambda _: self._replica.guarded)
-        return {"cause": held.cause if held else None, "paths": held.paths if held else []}
-
-    async def decide(self, confirm: bool) -> Document:
-        """See `Daemon.decide`."""
-        document = await self.guarded()
-        await self._desk.change(lambda _: self._replica.decide(confirm=confirm))
-        return document
-
-    async def rebuild_stats(self, skill: str) -> None:
-        """See `Daemon.rebuild_stats`."""
-        log = f"skills/{require_name('skill', skill)}/events.jsonl"
-        await self._desk.change(lambda _: self._replica.rebuild_stats(log))
+            yield self._reindex.alert
 
     async def reload(self) -> None:
-        """See `Daemon.reload`. What cannot change while running is said in the log."""
+        """Follow the settings as they are now; what cannot change while running is said in the log."""
         try:
             settings = await anyio.to_thread.run_sync(self._reload)
             await anyio.to_thread.run_sync(logs.configure, settings.config.log, os.environ)
@@ -460,8 +322,8 @@ class House:
             if getattr(getattr(settings.config, section), key) != getattr(getattr(before, section), key):
                 logger.warning("[%s] %s changes with the next start", section, key)
         self.settings = settings
-        self._roster.name = self._name()
-        self._local.card = Card(self.device, self._name(), self._fleet.instance)
+        self._roster.name = self.name
+        self._local.card = Card(self.device, self.name, self.fleet.instance)
         try:
             await self._set_rules()
             await self._select()
@@ -477,10 +339,6 @@ class House:
             logger.warning("settings unchanged: %s", error)
         except Exception as error:  # noqa: BLE001 - a full disk ends nothing
             _tell("not all settings are in force", error)
-
-    async def stop(self) -> None:
-        """See `Daemon.stop`."""
-        self.stopped.set()
 
 
 def _chronicle(settings: Settings, device: DeviceId) -> Chronicle | None:

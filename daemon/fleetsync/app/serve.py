@@ -21,6 +21,7 @@ from pathlib import Path
 import anyio
 
 from fleetsync.app import logs
+from fleetsync.app.commands import Commands
 from fleetsync.app.house import House, Reload
 from fleetsync.app.notify import Notifier
 from fleetsync.app.references import References, in_keychain
@@ -101,7 +102,7 @@ async def _run(build: Callable[[], House], control: socket.socket) -> None:
     house = build()
     await house.open()
     notifier = Notifier.from_environment(os.environ, os.getpid())
-    listener = ControlListener(control_app(house), control, house.settings.state_dir / SOCKET_NAME)
+    listener = ControlListener(control_app(Commands(house)), control, house.settings.state_dir / SOCKET_NAME)
     await listener.start()
     try:
         async with anyio.create_task_group() as tasks:

@@ -1,4 +1,4 @@
-"""app/house.py: what goes wrong around a running daemon does not end it."""
+"""app/house.py and app/commands.py: what goes wrong around a running daemon does not end it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from pathlib import Path
 import anyio
 import pytest
 
+from fleetsync.app import commands
 from fleetsync.app import house as house_module
+from fleetsync.app.commands import Commands
 from fleetsync.app.house import House
 from fleetsync.app.serve import sole, sole_use_of
 from fleetsync.config import Flags, Settings
@@ -124,10 +126,10 @@ async def test_a_log_file_that_cannot_be_opened_changes_nothing(parts: Parts) ->
             await house.reload()
         await house.reload_quietly()
         assert house.settings is before
-        assert [alert["code"] for alert in (await house.status())["alerts"]] == ["broken-config"]
+        assert [alert["code"] for alert in (await Commands(house).status())["alerts"]] == ["broken-config"]
         parts.configure("")
         await house.reload()
-        assert (await house.status())["alerts"] == []
+        assert (await Commands(house).status())["alerts"] == []
 
 
 async def test_what_a_reload_cannot_change_is_said(parts: Parts, capsys: pytest.CaptureFixture[str]) -> None:
@@ -167,11 +169,11 @@ async def test_a_reload_that_storage_does_not_take_is_tried_again(
 
 async def test_a_long_exchange_gives_signs_of_life(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever waits for `sync` hears of the daemon all the while, however long a first sync takes."""
-    monkeypatch.setattr(house_module, "SIGN_SECONDS", 0.01)
+    monkeypatch.setattr(commands, "SIGN_SECONDS", 0.01)
     async with parts.running() as house:
         over = anyio.Event()
-        monkeypatch.setattr(house._engine, "sync_now", _exchanging_until(over))
-        said = house.sync(None, None)
+        monkeypatch.setattr(house.engine, "sync_now", _exchanging_until(over))
+        said = Commands(house).sync(None, None)
         assert [await anext(said), await anext(said)] == [{}, {}]
         over.set()
         assert [document async for document in said][-1] == {"peers": []}
@@ -181,12 +183,12 @@ async def test_an_exchange_goes_on_when_nobody_waits_for_it(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C on `sync` ends the waiting alone."""
-    monkeypatch.setattr(house_module, "SIGN_SECONDS", 0.01)
+    monkeypatch.setattr(commands, "SIGN_SECONDS", 0.01)
     async with parts.running() as house:
         over, done = anyio.Event(), anyio.Event()
-        monkeypatch.setattr(house._engine, "sync_now", _exchanging_until(over, done))
+        monkeypatch.setattr(house.engine, "sync_now", _exchanging_until(over, done))
         with anyio.CancelScope() as waiting:
-            async for _ in house.sync(None, 60.0):
+            async for _ in Commands(house).sync(None, 60.0):
                 waiting.cancel()
         over.set()
         with anyio.fail_after(5):
@@ -210,11 +212,11 @@ async def test_a_command_may_come_before_home_is_read(parts: Parts) -> None:
     bert = parts.pair("bert")
 
     async def commands(house: House) -> None:
-        assert (await house.pause("bert"))["state"] == "paused"
-        assert [peer["id"] for peer in await house.peers()] == [bert]
+        assert (await Commands(house).pause("bert"))["state"] == "paused"
+        assert [peer["id"] for peer in await Commands(house).peers()] == [bert]
 
     async with parts.running(commands) as house:
-        assert [peer["state"] for peer in await house.peers()] == ["paused"]
+        assert [peer["state"] for peer in await Commands(house).peers()] == ["paused"]
 
 
 async def test_a_peer_that_is_being_removed_disturbs_no_answer(
@@ -224,11 +226,11 @@ async def test_a_peer_that_is_being_removed_disturbs_no_answer(
     bert = parts.pair("bert")
     async with parts.running() as house:
         parts.fleet.remove(bert, seal.signer(parts.identity.key()))
-        assert [peer["id"] for peer in (await house.status())["peers"]] == [bert]
-        monkeypatch.setattr(house._engine, "sync_now", _ended_with(bert))
-        assert [entry["id"] for entry in [each async for each in house.sync(None, None)][-1]["peers"]] == [
-            bert
-        ]
+        assert [peer["id"] for peer in (await Commands(house).status())["peers"]] == [bert]
+        monkeypatch.setattr(house.engine, "sync_now", _ended_with(bert))
+        assert [
+            entry["id"] for entry in [each async for each in Commands(house).sync(None, None)][-1]["peers"]
+        ] == [bert]
 
 
 async def test_a_removed_device_is_let_go_without_a_descriptor_to_spare(
@@ -244,8 +246,8 @@ async def test_a_removed_device_is_let_go_without_a_descriptor_to_spare(
         with monkeypatch.context() as exhausted:
             exhausted.setattr(tls, "server_context", none_left)
             with pytest.raises(OSError, match="Too many open files"):
-                await house.remove("bert")
-        assert await house.peers() == []
+                await Commands(house).remove("bert")
+        assert await Commands(house).peers() == []
         assert bert not in house._listener._trusted
 
 
