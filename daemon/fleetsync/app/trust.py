@@ -79,6 +79,13 @@ class FleetMilestones:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
 
+    def known_since(self, device: DeviceId, now: float) -> float:
+        """See `Milestones.known_since`; written by the next `Fleet.flush`."""
+        try:
+            return self._fleet.note_known(device, now)
+        except NotFound:
+            return now
+
     def converged_at(self, device: DeviceId) -> float | None:
         """See `Milestones.converged_at`."""
         try:

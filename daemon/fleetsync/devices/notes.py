@@ -51,6 +51,7 @@ class PeerNote(msgspec.Struct, frozen=True):
     direction: Direction = Direction.BOTH
     last_converged_at: float | None = None
     last_contact: float | None = None
+    known_since: float | None = None
     instances: tuple[bytes, ...] = ()  # instance nonces it has shown, newest last
 
     @property

@@ -246,6 +246,13 @@ class Fleet:
         """An exchange with the peer proved its cut."""
         self._note(device, lambda n: msgspec.structs.replace(n, last_converged_at=now, last_contact=now))
 
+    def note_known(self, device: DeviceId, now: float) -> float:
+        """It is a peer now; since when it is one. A time ahead of the clock was never true."""
+        since = self.peer(device).known_since
+        since = now if since is None else min(since, now)
+        self._note(device, lambda note: msgspec.structs.replace(note, known_since=since))
+        return since
+
     def note_addresses(self, addresses: Mapping[str, Sequence[str]]) -> None:
         """Where another device met the peers; from a roster offer, devices unknown here among them."""
         for device, note in {note.device: note for note in self.peers()}.items():

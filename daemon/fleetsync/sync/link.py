@@ -99,7 +99,7 @@ class Link:
         self._clone: ClonedDevice | None = None
         self._last: Exchange | None = None
         self._stride = WHOLE
-        self._since = local.wall()
+        self._since = milestones.known_since(peer.device, local.wall())
 
     # --- what others ask of it ---------------------------------------------------------------------
 

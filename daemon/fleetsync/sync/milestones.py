@@ -1,4 +1,4 @@
-"""When each peer last converged: the one thing about peers that must survive a restart.
+"""Since when each peer is one and when it last converged: what must survive a restart.
 
 Staleness is counted in days and laptops restart daily, so the engine asks for the last time known
 and tells new ones. Rule of the file: told often, written seldom.
@@ -16,7 +16,10 @@ WRITE_SECONDS = 60.0
 
 
 class Milestones(Protocol):
-    """Wall times, seconds since 1970, at which a cut with each peer was last proven."""
+    """Wall times, seconds since 1970, at which each peer was met and a cut with it last proven."""
+
+    def known_since(self, device: DeviceId, now: float) -> float:
+        """When it became a peer: now, if nobody ever asked."""
 
     def converged_at(self, device: DeviceId) -> float | None:
         """The last time, None if it never happened."""
@@ -33,9 +36,14 @@ class Remembered:
         known: Mapping[DeviceId, float],
         write: Callable[[Mapping[DeviceId, float]], None] = lambda _: None,
     ) -> None:
+        self._since: dict[DeviceId, float] = {}
         self._known = dict(known)
         self._written = dict(known)
         self._write = write
+
+    def known_since(self, device: DeviceId, now: float) -> float:
+        """The first time it was asked for."""
+        return self._since.setdefault(device, now)
 
     def converged_at(self, device: DeviceId) -> float | None:
         """The last time."""

@@ -138,7 +138,7 @@ def rfc3339(seconds: float) -> str:
 
 
 def _stale_alert(peer: PeerView, now: float) -> Alert:
-    hours = (now - (peer.converged_at or peer.known_since)) / 3600
+    hours = peer.waiting(now) / 3600
     detail = f"{peer.name} has not converged for {hours:.0f} hours"
     if peer.error is not None:
         detail += f": {peer.error}"

@@ -52,8 +52,14 @@ class PeerView:
 
     def stale(self, now: float) -> bool:
         """Whether it has not converged for a day; a peer that a person paused is not stale."""
-        waiting = now - (self.converged_at or self.known_since)
-        return waiting > self.tempo.stale and self.state is not PeerState.PAUSED
+        return self.waiting(now) > self.tempo.stale and self.state is not PeerState.PAUSED
+
+    def waiting(self, now: float) -> float:
+        """Seconds since it converged last or, if it never did, since it is known. A time ahead of the clock,
+        which was wrong then, says nothing.
+        """
+        moments = (at for at in (self.converged_at, self.known_since) if at is not None and at <= now)
+        return now - next(moments, now)
 
 
 @dataclass(frozen=True, slots=True)

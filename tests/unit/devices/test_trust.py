@@ -67,6 +67,16 @@ def test_an_empty_fleet_trusts_nobody_and_has_an_instance(state):
     assert stat.S_IMODE((state / "fleet.json").stat().st_mode) == 0o600
 
 
+def test_since_when_a_peer_is_one_survives_a_restart(state):
+    """A laptop that is shut down daily would never notice that they have not converged for days."""
+    fleet = load(state)
+    pair(fleet, A, B, "10.0.0.2:8473")
+    assert [fleet.note_known(B.device, at) for at in (50.0, 70.0)] == [50.0, 50.0]
+    fleet.flush()
+    again = load(state)
+    assert [again.note_known(B.device, at) for at in (90.0, 20.0, 90.0)] == [50.0, 20.0, 20.0]
+
+
 def test_everything_survives_a_restart(state):
     """Trust, names, addresses, pauses and times are what they were."""
     fleet = load(state)

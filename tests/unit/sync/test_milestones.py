@@ -32,3 +32,9 @@ def test_a_clock_set_back_is_written_too():
 def test_unknown_peers_never_converged():
     """Nothing known is None."""
     assert Remembered({}).converged_at(P) is None
+
+
+def test_a_peer_is_known_since_it_was_first_asked_for():
+    """Whatever happens later."""
+    milestones = Remembered({})
+    assert [milestones.known_since(P, at) for at in (5.0, 9.0, 2.0)] == [5.0, 5.0, 5.0]

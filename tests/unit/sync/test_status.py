@@ -126,11 +126,16 @@ def test_converged_is_a_proven_cut_and_nothing_left_behind(proven, unsent, expec
         (replace(PEER, converged_at=NOW - Tempo().stale - 1), True),
         (replace(PEER, converged_at=None, known_since=NOW - Tempo().stale - 1), True),
         (replace(PEER, converged_at=None, known_since=NOW - 10), False),
+        (replace(PEER, converged_at=NOW + 9e6, known_since=NOW - Tempo().stale - 1), True),
+        (replace(PEER, converged_at=NOW + 9e6, known_since=NOW - 10), False),
+        (replace(PEER, converged_at=None, known_since=NOW + 9e6), False),
         (replace(PEER, converged_at=NOW - Tempo().stale - 1, state=PeerState.PAUSED), False),
     ],
 )
 def test_stale_is_a_day_without_converging(peer, expected):
-    """Counted from the last time or, if it never did, from when the peer became known."""
+    """Counted from the last time or, if it never did, from when the peer became known; what the clock said
+    when it was ahead hides nothing.
+    """
     assert peer.stale(NOW) is expected
     codes = [alert["code"] for alert in document(replace(VIEW, peers=(peer,)))["alerts"]]
     assert codes == ["peer-stale"] * expected
