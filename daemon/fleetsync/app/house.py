@@ -305,6 +305,9 @@ class House:
             yield Alert("broken-config", "The last good settings are in force.", *self._broken)
         if self._watcher is not None and self._watcher.trouble:
             yield Alert("not-watched", "Changes are found late.", self._watcher.trouble, "fleetsync doctor")
+        trouble = self._scribe.trouble
+        if trouble is not None:
+            yield Alert("not-recorded", "Runs are not recorded for now.", trouble.message, trouble.next)
         if self._reindex.alert is not None:
             yield self._reindex.alert
 

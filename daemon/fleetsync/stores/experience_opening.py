@@ -6,7 +6,6 @@ each device has an index of its own: what they hold in common is in the logs alr
 
 from __future__ import annotations
 
-import sqlite3
 from hashlib import sha256
 from pathlib import Path
 
@@ -16,11 +15,10 @@ from fleetsync.stores.experience_ledger import ExperienceLedger
 from fleetsync.stores.experience_log import ExperienceLog
 from fleetsync.stores.experience_sql import SqlExperienceStore
 from fleetsync.stores.opening import open_database
+from fleetsync.stores.sqlite import is_damage
 
 INDEX_FILE = "experience.db"
 """The embedded default, in the state directory."""
-
-_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def open_experience_ledger(home: Path, state_dir: Path, url: str, device: str) -> ExperienceLedger:
@@ -40,9 +38,7 @@ def open_experience_ledger(home: Path, state_dir: Path, url: str, device: str) -
 
 def discard_damaged(state_dir: Path, error: StorageFailed) -> bool:
     """Remove the index file if that is what the error is about: True, and the next opening builds it."""
-    cause = error.__cause__
-    damaged = isinstance(cause, sqlite3.DatabaseError) and cause.sqlite_errorcode & 0xFF in _DAMAGE
-    if isinstance(error, IndexDamaged) or damaged:
+    if isinstance(error, IndexDamaged) or is_damage(error.__cause__):
         for suffix in ("", "-wal", "-shm"):
             (state_dir / f"{INDEX_FILE}{suffix}").unlink(missing_ok=True)
         return True

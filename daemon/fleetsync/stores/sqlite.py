@@ -30,6 +30,12 @@ _PRAGMAS = (
     f"PRAGMA journal_size_limit = {_CACHE_KIB * 1024}",
 )
 _DUPLICATE = (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def is_damage(error: BaseException | None) -> bool:
+    """Whether SQLite says by this that the file is no database, or none any more."""
+    return isinstance(error, sqlite3.DatabaseError) and error.sqlite_errorcode & 0xFF in _DAMAGE
 
 
 class SqliteDatabase:
@@ -86,7 +92,8 @@ class SqliteDatabase:
                 raise DuplicateRecord(f"{self._path.name}: {error}") from error
             raise BrokenReference(f"{self._path.name}: {error}") from error
         except (sqlite3.Error, OSError) as error:
-            raise StorageFailed(f"{self._path}: {error}") from error
+            step = "move it away and start the daemon anew" if is_damage(error) else None
+            raise StorageFailed(f"{self._path}: {error}", next_step=step) from error
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -132,6 +132,16 @@ async def test_a_log_file_that_cannot_be_opened_changes_nothing(parts: Parts) ->
         assert (await Commands(house).status())["alerts"] == []
 
 
+async def test_an_audit_that_takes_nothing_is_an_alert(parts: Parts) -> None:
+    """Everything else goes on, so nobody would notice."""
+    (parts.state / "audit.db").write_bytes(b"no database" * 1000)
+    async with parts.running() as house:
+        await eventually(lambda: [alert.code for alert in house.alerts()] == ["not-recorded"])
+        [alert] = (await Commands(house).status())["alerts"]
+        assert "audit.db: file is not a database" in alert["detail"]
+        assert alert["next"] == "move it away and start the daemon anew"
+
+
 async def test_what_a_reload_cannot_change_is_said(parts: Parts, capsys: pytest.CaptureFixture[str]) -> None:
     """Whoever changes an interval learns that it counts from the next start on."""
     async with parts.running() as house:
