@@ -40,6 +40,7 @@ def lay_out(place: Path, area: Area) -> None:
     shutil.copytree(ROOT / "tests", place / "tests", dirs_exist_ok=True, ignore=ignored)
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     (place / "pyproject.toml").write_text(project + configuration(area), encoding="utf-8")
+    (place / "mutants/mutmut-stats.json").unlink(missing_ok=True)  # today's tests may reach other functions
 
 
 def configuration(area: Area) -> str:

@@ -465,6 +465,7 @@ def test_a_log_that_could_not_be_read_anew_is_forgotten(site: Site, monkeypatch:
     state = site.index.file(LOG)
     assert state is not None
     assert (state.size, state.lines) == (0, 0)
+    assert (site.logs.malformed(), site.logs.collisions()) == (0, 0)
     assert site.read()
     assert site.standing() == [LOCAL[4], *LOCAL[:3]]
 
