@@ -74,19 +74,19 @@ async def test_a_failure_is_told_until_one_succeeds(
     body: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In words of its own or by its exit code; a call that hangs is ended."""
-    monkeypatch.setattr(reindex, "PATIENCE", 0.5)
+    monkeypatch.setattr(reindex, "PATIENCE", 0.5 if said == "not done" else 60)
     settings = _stub(tmp_path, body)
     following = Reindex(tmp_path, lambda: settings)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(following.run)
         following.note("channels/c1/events.jsonl")
-        await eventually(lambda: following.alert)
+        await eventually(lambda: following.alert, seconds=20)
         assert following.alert is not None
         assert said in following.alert.detail
         monkeypatch.setattr(reindex, "PATIENCE", 60)
         _stub(tmp_path, "")
         following.note("channels/c1/events.jsonl")
-        await eventually(lambda: following.alert is None)
+        await eventually(lambda: following.alert is None, seconds=20)
         tasks.cancel_scope.cancel()
 
 
