@@ -6,6 +6,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 UV ?= $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 TESTS ?= tests
+JOBS ?= 4 # most tests wait for daemons, even on two cores
 
 .PHONY: help demo test check format bench fuzz venv lock clean \
 	campaign campaign-simulation campaign-model campaign-processes campaign-networks campaign-strangers \
@@ -32,7 +33,7 @@ demo: venv
 	$(BIN)/fleetsync demo
 
 test: venv
-	$(BIN)/python -m pytest -n 2 $(TESTS)
+	$(BIN)/python -m pytest -n $(JOBS) $(TESTS)
 
 check: venv
 	$(BIN)/ruff check .
