@@ -6,7 +6,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 UV ?= $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 TESTS ?= tests
-JOBS ?= 4 # most tests wait for daemons, even on two cores
+# Most tests wait for daemons: four at a time suit two cores.
+JOBS ?= 4
 
 .PHONY: help demo test check format bench fuzz venv lock clean \
 	campaign campaign-simulation campaign-model campaign-processes campaign-networks campaign-strangers \
