@@ -34,7 +34,7 @@ demo: venv
 	$(BIN)/fleetsync demo
 
 test: venv
-	$(BIN)/python -m pytest -n $(JOBS) $(TESTS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(TESTS)
 
 check: venv
 	$(BIN)/ruff check .
