@@ -9,7 +9,7 @@ person at the keyboard (`UserError`). Exit codes live in `cli/exits.py`, HTTP st
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class FleetsyncError(Exception):
@@ -22,6 +22,11 @@ class FleetsyncError(Exception):
         self.message = message or self.title()
         self.next = next_step or type(self).next_step
         super().__init__(self.message)
+
+    @classmethod
+    def unexpected(cls, error: Exception) -> Self:
+        """A fault of ours, as an error like any other; who makes it logs the traceback."""
+        return cls(f"unexpected {type(error).__name__}: {error}")
 
     @classmethod
     def title(cls) -> str:

@@ -32,14 +32,9 @@ from fleetsync.wire import codec
 from fleetsync.wire.messages import NO_TERMS
 from tests.fakes.engines import Wire, World
 from tests.fakes.fleet import device_id, event, log_path
-from tests.fakes.waiting import eventually
-from tests.simulation.clock import Loop
+from tests.fakes.waiting import eventually, on_virtual_time
 
 DEPLOY = log_path("deploy")
-
-on_virtual_time = pytest.mark.parametrize(
-    "anyio_backend", [pytest.param(("asyncio", {"loop_factory": Loop}), id="virtual")]
-)
 
 
 def simulated(letters: str) -> World:

@@ -207,8 +207,8 @@ class Engine:
                 results[link.device] = await (link.preview() if dry_run else link.exchange())
             except Exception as error:  # a fault with one peer ends no exchange with another
                 logger.exception("peer %s", link.settings.name)
-                unexpected = FleetsyncError(f"unexpected {type(error).__name__}: {error}")
-                results[link.device] = Exchange(link.device, Ending.FAILED, error=unexpected)
+                fault = FleetsyncError.unexpected(error)
+                results[link.device] = Exchange(link.device, Ending.FAILED, error=fault)
 
         with self._rounds.round("request"):
             async with anyio.create_task_group() as tasks:

@@ -297,7 +297,7 @@ class Link:
             self._error = error
             logger.info("peer %s: %s", self.settings.name, error)
         except Exception as error:
-            self._error = FleetsyncError(f"unexpected {type(error).__name__}: {error}")
+            self._error = FleetsyncError.unexpected(error)
             logger.exception("peer %s", self.settings.name)
 
     async def _visit(self) -> None:

@@ -121,7 +121,7 @@ class Reading:
             return False
         except Exception as error:  # a fault of ours
             logger.exception("home cannot be read")
-            self._note(LocalError(f"unexpected {type(error).__name__}: {error}"))
+            self._note(LocalError.unexpected(error))
             return False
         if paths is None:
             self._recover()

@@ -12,51 +12,36 @@ from pathlib import Path
 
 import pytest
 
-from fleetsync import datasets, files
+from fleetsync import files
 from fleetsync.errors import FileChanged, LockBusy, StorageFailed
-from fleetsync.files import Folder
 from fleetsync.records import channels
 from fleetsync.replica import appending
 from fleetsync.replica.appending import HOLD, Appending
-from fleetsync.replica.index import IN_JOURNAL, Entry, Index
-from fleetsync.replica.journal import Journal, ParkedLine
+from fleetsync.replica.index import IN_JOURNAL, Entry
+from fleetsync.replica.journal import ParkedLine
 from fleetsync.replica.ledger import Append
-from fleetsync.replica.logs import Logs, NewLine
+from fleetsync.replica.logs import Logs
+from tests.fakes.logs import LogHome, ids, new, row_of
 from tests.faults.scenarios import EVENTS, LOCAL, LOG, PEER, REMOTE, SIGNED, line
 
 INSIDE = len(REMOTE[0]) + 20
 """A kill inside the second line of a batch."""
-ROW = datasets.require(LOG)[1]
+ROW = row_of(LOG)
 
 
-def new(*bodies: bytes, path: str = LOG) -> list[NewLine]:
-    """A peer's lines, as they are handed over to be written."""
-    row = datasets.require(path)[1]
-    return [NewLine(datasets.identify_in(row, path, body), body) for body in bodies]
-
-
-def ids(*bodies: bytes, path: str = LOG) -> list[bytes]:
-    return [each.key.id for each in new(*bodies, path=path)]
-
-
-class Site:
-    """A home with one log, its journal and index, and the one who appends."""
+class Site(LogHome):
+    """A home with one log, and the one who appends."""
 
     def __init__(self, folder: Path) -> None:
-        self.home = folder / "home"
-        self.log = self.home / LOG
-        self.log.parent.mkdir(parents=True)
+        super().__init__(folder, LOG)
+        self.log = self.path()
         self.log.write_bytes(b"".join(each + b"\n" for each in LOCAL))
-        self.root = Folder.open(self.home)
-        self.journal = Journal.open(folder / "journal.db")
-        self.index = Index.open(folder / "index.db", os.urandom)
         self.logs = Logs(self.journal, self.index)
         self.logs.read(self.root, LOG, ROW)
         self.appending = Appending(self.journal, self.index, self.logs)
 
     def append(self, *bodies: bytes, path: str = LOG, parked: bool = False) -> None:
-        row = datasets.require(path)[1]
-        self.appending.append(self.root, path, row, new(*bodies, path=path), PEER, parked=parked)
+        self.appending.append(self.root, path, row_of(path), new(*bodies, path=path), PEER, parked=parked)
 
     def park(self, *bodies: bytes) -> None:
         """They are members whose bodies lie in the journal."""
@@ -66,12 +51,6 @@ class Site:
 
     def lines(self) -> list[bytes]:
         return [each for each in self.log.read_bytes().split(b"\n") if each]
-
-    def standing(self) -> list[bytes]:
-        """What the index says stands in the log, in order, read from where it says."""
-        data = self.log.read_bytes()
-        places = sorted((e.offset, e.length) for e in self.index.of_path(LOG) if e.offset != IN_JOURNAL)
-        return [data[offset : offset + length] for offset, length in places]
 
     def replace(self, *bodies: bytes) -> None:
         """Another program puts another file in place of the log."""
@@ -93,9 +72,7 @@ class Site:
 def site(tmp_path: Path) -> Iterator[Site]:
     site = Site(tmp_path)
     yield site
-    site.root.close()
-    site.index.close()
-    site.journal.close()
+    site.close()
 
 
 # --- what is written ------------------------------------------------------------------------------------

@@ -9,32 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from fleetsync import datasets, files
-from fleetsync.datasets import Dataset
+from fleetsync import files
 from fleetsync.errors import StorageFailed
-from fleetsync.files import Folder
 from fleetsync.records import channels
-from fleetsync.replica.index import IN_JOURNAL, Entry, Index
-from fleetsync.replica.journal import Journal, ParkedLine
+from fleetsync.replica.index import IN_JOURNAL, Entry
+from fleetsync.replica.journal import ParkedLine
 from fleetsync.replica.layout import Look, look_of
 from fleetsync.replica.ledger import Append
-from fleetsync.replica.logs import CHUNK, PORTION, Logs, NewLine
+from fleetsync.replica.logs import CHUNK, PORTION, Logs
+from tests.fakes.logs import LogHome, ids, new, row_of
 from tests.faults.scenarios import EVENTS, LOCAL, LOG, PEER, REMOTE, SIGNED, SIGNER, line
 
 OTHER_LOG = "skills/other/events.jsonl"
-
-
-def row_of(path: str) -> Dataset:
-    return datasets.require(path)[1]
-
-
-def new(*bodies: bytes, path: str = LOG) -> list[NewLine]:
-    """Lines with their keys."""
-    return [NewLine(datasets.identify_in(row_of(path), path, body), body) for body in bodies]
-
-
-def ids(*bodies: bytes, path: str = LOG) -> list[bytes]:
-    return [each.key.id for each in new(*bodies, path=path)]
 
 
 def joined(*bodies: bytes) -> bytes:
@@ -47,16 +33,11 @@ def padded(n: int, size: int) -> bytes:
     return plain[:-1] + b',"note":"' + b"x" * (size - len(plain) - 10) + b'"}'
 
 
-class Site:
-    """Logs below home, their journal and index."""
+class Site(LogHome):
+    """Logs below home, and what is known of them."""
 
     def __init__(self, folder: Path) -> None:
-        self.home = folder / "home"
-        for path in (LOG, OTHER_LOG, EVENTS):
-            (self.home / path).parent.mkdir(parents=True)
-        self.root = Folder.open(self.home)
-        self.journal = Journal.open(folder / "journal.db")
-        self.index = Index.open(folder / "index.db", os.urandom)
+        super().__init__(folder, LOG, OTHER_LOG, EVENTS)
         self.written: list[bytes] = []
         self.restart()
 
@@ -64,9 +45,6 @@ class Site:
         """Only what journal and index have is known."""
         self.logs = Logs(self.journal, self.index)
         self.logs.wrote_here = lambda _row, bodies: self.written.extend(bodies)
-
-    def path(self, path: str = LOG) -> Path:
-        return self.home / path
 
     def add(self, data: bytes, path: str = LOG) -> None:
         """Another program appends."""
@@ -82,12 +60,6 @@ class Site:
     def changed(self, path: str = LOG) -> bool:
         return self.logs.changed(path, self.look(path))
 
-    def standing(self, path: str = LOG) -> list[bytes]:
-        """What the index says stands in a log, in order, read from where it says."""
-        data = self.path(path).read_bytes()
-        places = sorted((e.offset, e.length) for e in self.index.of_path(path) if e.offset != IN_JOURNAL)
-        return [data[offset : offset + length] for offset, length in places]
-
     def park(self, *bodies: bytes) -> None:
         """The journal has these bodies; whether they are members is the index's to say."""
         self.journal.park(ParkedLine(x.key.id, LOG, x.key.ts, x.body, "", PEER) for x in new(*bodies))
@@ -97,9 +69,7 @@ class Site:
 def site(tmp_path: Path) -> Iterator[Site]:
     site = Site(tmp_path)
     yield site
-    site.root.close()
-    site.index.close()
-    site.journal.close()
+    site.close()
 
 
 # --- what is appended -----------------------------------------------------------------------------------

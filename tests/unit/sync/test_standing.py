@@ -18,11 +18,9 @@ from fleetsync.sync.push import Outbox
 from fleetsync.sync.rival import Rival
 from fleetsync.sync.standing import CALM_SECONDS, Standing
 from tests.fakes.fleet import Laptop, device_id, event, log_path
-from tests.simulation.clock import Loop
+from tests.fakes.waiting import on_virtual_time
 
-pytestmark = pytest.mark.parametrize(
-    "anyio_backend", [pytest.param(("asyncio", {"loop_factory": Loop}), id="virtual")]
-)
+pytestmark = on_virtual_time
 
 T = TypeVar("T")
 
